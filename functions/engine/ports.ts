@@ -1,0 +1,195 @@
+/**
+ * What does the engine need from the world? Interfaces only. Every method has a deadline of its own, throws a
+ * TransientError or a PermanentError and nothing else, and leaves nothing running when it returns.
+ */
+import type { Evidence, EvidenceWindow } from '../../machines/analysis/evidence.ts';
+import type { DeployPolicy, Policy } from '../../machines/policy/policy.ts';
+
+/** Share of each DeployedModel in percent: integers that sum to 100, or an empty object when the endpoint takes none. */
+export type Split = Record<string, number>;
+
+export interface DeployedModelView {
+  id: string;
+  /** Without a version suffix. */
+  model: string;
+  versionId: string;
+  displayName: string;
+  /** Null where the platform does not say (shared or automatic resources). */
+  minReplicas: number | null;
+  maxReplicas: number | null;
+  /** Replicas ready to serve; null where the platform does not say. */
+  availableReplicas: number | null;
+}
+
+export interface EndpointView {
+  /** As the platform names it: the project may be its number. */
+  name: string;
+  split: Split;
+  etag: string;
+  deployedModels: DeployedModelView[];
+}
+
+export interface OperationView {
+  name: string;
+  done: boolean;
+  /** What the platform says it is doing, such as `STARTING_MODEL_SERVER`; empty when it does not say. */
+  stage: string;
+  error: { code: string; message: string } | null;
+}
+
+export interface DeployOrder {
+  /** Chosen by us: 1 to 10 digits, so that ordering twice is seen to be the same order. */
+  deployedModelId: string;
+  model: string;
+  versionId: string;
+  displayName: string;
+  deploy: DeployPolicy;
+}
+
+export interface EndpointsPort {
+  /** PermanentError `notFound` when there is no such endpoint. */
+  read(endpoint: string): Promise<EndpointView>;
+  /** Replaces the whole split if the etag is still current, else TransientError `conflict`. Returns what it wrote. */
+  writeSplit(endpoint: string, split: Split, etag: string): Promise<EndpointView>;
+  /** Starts a deployment at 0 %. PermanentError `alreadyExists` when the id is taken. */
+  deploy(endpoint: string, order: DeployOrder): Promise<{ operation: string }>;
+  /** Starts removing a DeployedModel that has no traffic. PermanentError `notFound` when it is not there. */
+  undeploy(endpoint: string, deployedModelId: string): Promise<{ operation: string }>;
+  /** Starts changing the least number of replicas of a DeployedModel. */
+  resize(endpoint: string, deployedModelId: string, minReplicas: number): Promise<{ operation: string }>;
+  readOperation(operation: string): Promise<OperationView>;
+  /** Operations under way on the endpoint; used to find one whose name was lost. */
+  listOperations(endpoint: string): Promise<OperationView[]>;
+  cancelOperation(operation: string): Promise<void>;
+}
+
+export interface ModelVersionView {
+  /** Without a version suffix. */
+  model: string;
+  versionId: string;
+  aliases: string[];
+  labels: Record<string, string>;
+  /** When the version was created or last changed, in milliseconds since the epoch. */
+  updatedAt: number;
+}
+
+export interface ModelsPort {
+  /** One version; null when the model or the version does not exist. */
+  readVersion(model: string, versionId: string): Promise<ModelVersionView | null>;
+  /** The version that holds an alias now; null when none does. */
+  readAlias(model: string, alias: string): Promise<ModelVersionView | null>;
+}
+
+export interface MetricsQuery {
+  endpoint: string;
+  window: EvidenceWindow;
+}
+
+export interface MetricsPort {
+  /**
+   * One Evidence per query, in the queries' order; `variants` lacks those without a single point in the window.
+   * Queries with the same window and project share their calls.
+   */
+  read(queries: MetricsQuery[]): Promise<Evidence[]>;
+}
+
+export interface OutgoingMessage {
+  data: Uint8Array;
+  attributes: Record<string, string>;
+}
+
+export interface BusPort {
+  /** Publishes all messages, in order, to a topic named without its project; resolves when the service has them. */
+  publish(topic: string, messages: OutgoingMessage[]): Promise<void>;
+}
+
+export interface SchedulePort {
+  /** Pausing what is paused and resuming what runs do nothing. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  isPaused(): Promise<boolean>;
+}
+
+export interface PoliciesPort {
+  /** All valid policies; `problems` names each document that is not, with the reason. */
+  list(): Promise<{ policies: Policy[]; problems: string[] }>;
+}
+
+/** A stored document and the revision that a commit must name to replace it. */
+export interface Stored {
+  /** From endpointKey(). */
+  key: string;
+  /** JSON as committed. Parsed by its owner, not by the store. */
+  data: unknown;
+  revision: string;
+}
+
+export interface JournalEntry {
+  /** Rollout the entry is about. */
+  rollout: string;
+  /** Milliseconds since the epoch; entries are listed by (at, sequence). */
+  at: number;
+  sequence: number;
+  /** JSON: the event, who, the verdict, the numbers, the effects. */
+  data: unknown;
+}
+
+export interface ArchivedRollout {
+  id: string;
+  key: string;
+  startedAt: number;
+  /** Null while it is active: then the endpoint's record has the truth. */
+  endedAt: number | null;
+  /** JSON summary as committed. */
+  data: unknown;
+}
+
+export interface Commit {
+  key: string;
+  /** The revision this change was decided on; null when there was no document. */
+  expected: string | null;
+  data: unknown;
+  /** True while somebody must look at the record on a tick. */
+  isActive: boolean;
+  journal: JournalEntry[];
+  /** Ids that may be used once, ever, such as event ids. */
+  marks: string[];
+  archive: ArchivedRollout[];
+}
+
+export type CommitResult =
+  | { kind: 'committed'; revision: string }
+  /** Somebody else committed first; load and decide again. */
+  | { kind: 'conflict' }
+  /** A mark was used before; nothing was written. */
+  | { kind: 'duplicate'; mark: string };
+
+export interface StorePort {
+  load(key: string): Promise<Stored | null>;
+  listActive(): Promise<Stored[]>;
+  /** All known records, active or not; used by reconcile. */
+  listAll(): Promise<Stored[]>;
+  /** Atomic: all of the change, or nothing. */
+  commit(change: Commit): Promise<CommitResult>;
+  isMarked(mark: string): Promise<boolean>;
+  readRollout(id: string): Promise<ArchivedRollout | null>;
+  /** Newest first. */
+  listRollouts(limit: number): Promise<ArchivedRollout[]>;
+  /** Oldest first. */
+  listJournal(rollout: string, limit: number): Promise<JournalEntry[]>;
+  close(): Promise<void>;
+}
+
+/** The function's own clock; an event's time is never used for decisions. */
+export type Clock = () => number;
+
+export interface Ports {
+  endpoints: EndpointsPort;
+  models: ModelsPort;
+  metrics: MetricsPort;
+  bus: BusPort;
+  schedule: SchedulePort;
+  policies: PoliciesPort;
+  store: StorePort;
+  now: Clock;
+}

@@ -1,0 +1,94 @@
+/**
+ * What was seen? Counts and latency histograms per variant over a window: sufficient statistics that add, never ratios.
+ */
+import { z } from 'zod';
+
+const count = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
+
+export const histogramSchema = z
+  .strictObject({
+    /** Ascending upper bounds in milliseconds. */
+    bounds: z.array(z.number().finite()).max(512),
+    /** One entry more than `bounds`; the last counts what lies above every bound. */
+    counts: z.array(count).max(513),
+  })
+  .refine((h) => h.counts.length === h.bounds.length + 1, 'counts must have one entry more than bounds')
+  .refine((h) => h.bounds.every((bound, i) => i === 0 || bound > (h.bounds[i - 1] ?? bound)), 'bounds must ascend');
+
+export const variantCountsSchema = z
+  .strictObject({ requests: count, errors: count, latencyMs: histogramSchema })
+  .refine((v) => v.errors <= v.requests, 'errors cannot exceed requests');
+
+/** Half-open window (fromAt, toAt], in milliseconds since the epoch. */
+const windowSchema = z.strictObject({ fromAt: z.number(), toAt: z.number() }).refine((w) => w.toAt >= w.fromAt, {
+  message: 'a window must not end before it begins',
+});
+
+export const evidenceSchema = z.strictObject({
+  window: windowSchema,
+  /** `monitoring`, or whoever counted: an instance of the proxy. */
+  source: z.string().min(1).max(200),
+  /** By DeployedModel id; the key `unattributed` holds answers that named no variant. */
+  variants: z.record(z.string(), variantCountsSchema),
+});
+
+export type Histogram = z.infer<typeof histogramSchema>;
+export type VariantCounts = z.infer<typeof variantCountsSchema>;
+export type Evidence = z.infer<typeof evidenceSchema>;
+export type EvidenceWindow = z.infer<typeof windowSchema>;
+
+export const UNATTRIBUTED = 'unattributed';
+
+export const noCounts: VariantCounts = { requests: 0, errors: 0, latencyMs: { bounds: [], counts: [0] } };
+
+/** Adds two variants' counts. Histograms with different bounds merge onto the bounds both share (see addHistograms). */
+export function addCounts(a: VariantCounts, b: VariantCounts): VariantCounts {
+  return {
+    requests: a.requests + b.requests,
+    errors: a.errors + b.errors,
+    latencyMs: addHistograms(a.latencyMs, b.latencyMs),
+  };
+}
+
+/**
+ * Adds two histograms. Where bounds differ, the sum keeps only the bounds that both have: nothing is interpolated, so
+ * no count ever moves across a bound it was not measured against. An empty histogram is neutral.
+ */
+export function addHistograms(a: Histogram, b: Histogram): Histogram {
+  if (isEmpty(a)) return b;
+  if (isEmpty(b)) return a;
+  const bounds = a.bounds.filter((bound) => b.bounds.includes(bound));
+  const coarseA = coarsen(a, bounds);
+  const coarseB = coarsen(b, bounds);
+  return { bounds, counts: coarseA.map((value, i) => value + (coarseB[i] ?? 0)) };
+}
+
+/**
+ * Upper bound in milliseconds of the bucket in which the quantile lies; null without data, or above the last bound.
+ * @param quantileRatio in (0, 1), such as 0.95
+ */
+export function quantileMs(histogram: Histogram, quantileRatio: number): number | null {
+  const total = histogram.counts.reduce((sum, value) => sum + value, 0);
+  if (total === 0) return null;
+  let seen = 0;
+  for (const [i, value] of histogram.counts.entries()) {
+    seen += value;
+    if (seen >= quantileRatio * total) return histogram.bounds[i] ?? null;
+  }
+  return null;
+}
+
+function isEmpty(histogram: Histogram): boolean {
+  return histogram.counts.every((value) => value === 0);
+}
+
+function coarsen(histogram: Histogram, bounds: number[]): number[] {
+  const counts = Array.from({ length: bounds.length + 1 }, () => 0);
+  for (const [i, value] of histogram.counts.entries()) {
+    const upper = histogram.bounds[i] ?? Number.POSITIVE_INFINITY;
+    const slot = bounds.findIndex((bound) => upper <= bound);
+    const target = slot === -1 ? bounds.length : slot;
+    counts[target] = (counts[target] ?? 0) + value;
+  }
+  return counts;
+}
