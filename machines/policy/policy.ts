@@ -15,7 +15,7 @@ const stepSchema = z.strictObject({
 });
 
 /** A time without answers has an end, and this says what the end is. */
-const boundedWaitSchema = z.strictObject({ afterSeconds: seconds, then: z.enum(['pause', 'rollBack']) });
+const boundedWaitSchema = z.strictObject({ afterSeconds: seconds, outcome: z.enum(['pause', 'rollBack']) });
 
 const analysisSchema = z.strictObject({
   /** How long a request takes to show in the metrics. Evidence is read up to now minus this. */
