@@ -3,6 +3,8 @@
 export const limits = {
   /** A unary Google call answers within a second; ten are a fault, and the tick has 60 in all. */
   callDeadlineMs: 10_000,
+  /** After its deadline a call has this long to report it by itself, before it is given up on. */
+  callGraceMs: 250,
   /** Reading metrics of many endpoints takes longer than one resource. */
   metricsDeadlineMs: 30_000,
   /** Conflicts heal by loading again; more than this many in a row is a livelock, left to the next tick. */
@@ -17,7 +19,33 @@ export const limits = {
   messageBytesMax: 256 * 1024,
   /** Endpoint ids in one Monitoring filter; keeps the filter far below its length limit. */
   endpointsPerQueryMax: 100,
+  /** Pages of one answer; the metrics' hold 100,000 points, the operations' 100. More is a fault of the query. */
+  pagesMax: 20,
+  /** How long a SQLite writer waits for another process; below the call's deadline. */
+  sqliteBusyMs: 5_000,
+  /** Policies in the folder; each tick reads them all. */
+  policiesMax: 500,
+  /** A command is a word and a reason; a reason is a sentence. */
+  commandBytesMax: 16 * 1024,
   /** Rollouts and journal entries in one answer of the dashboard. */
   listMax: 200,
   journalMax: 2000,
+  /** Vertex refuses larger bodies on shared public endpoints. */
+  predictBytesMax: 1_572_864,
+  /** The largest answer of `:predict` that is held in memory; Vertex's own bound on dedicated endpoints. */
+  predictAnswerBytesMax: 10 * 1024 * 1024,
+  /** Vertex gives a prediction 60 s on shared public endpoints. */
+  predictDeadlineMs: 60_000,
+  /** A stream may be a long text; it still ends. */
+  predictStreamDeadlineMs: 600_000,
+  /** A connection to Google takes milliseconds; seconds are a fault, and the caller waits. */
+  predictConnectDeadlineMs: 5_000,
+  /** How old the proxy's list of endpoints may be. */
+  proxyPoliciesKeepMs: 30_000,
+  /** The proxy reports each endpoint's counts at most this often. */
+  evidenceIntervalMs: 5_000,
+  /** Without a request for this long, the proxy leaves what it could not report to the next request. */
+  evidenceIdleMs: 60_000,
+  /** DeployedModels counted apart in one window; an endpoint has a handful. Those beyond count as unattributed. */
+  evidenceVariantsMax: 32,
 } as const;

@@ -4,9 +4,9 @@
  */
 import type { Evidence, EvidenceWindow } from '../../machines/analysis/evidence.ts';
 import type { DeployPolicy, Policy } from '../../machines/policy/policy.ts';
+import type { Split } from '../../machines/rollout/split.ts';
 
-/** Share of each DeployedModel in percent: integers that sum to 100, or an empty object when the endpoint takes none. */
-export type Split = Record<string, number>;
+export type { Split };
 
 export interface DeployedModelView {
   id: string;

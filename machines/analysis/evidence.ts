@@ -16,7 +16,13 @@ export const histogramSchema = z
   .refine((h) => h.bounds.every((bound, i) => i === 0 || bound > (h.bounds[i - 1] ?? bound)), 'bounds must ascend');
 
 export const variantCountsSchema = z
-  .strictObject({ requests: count, errors: count, latencyMs: histogramSchema })
+  .strictObject({
+    requests: count,
+    errors: count,
+    latencyMs: histogramSchema,
+    /** What was predicted: the first number of each sampled prediction. Absent where the source does not look. */
+    predictions: histogramSchema.optional(),
+  })
   .refine((v) => v.errors <= v.requests, 'errors cannot exceed requests');
 
 /** Half-open window (fromAt, toAt], in milliseconds since the epoch. */
@@ -39,14 +45,18 @@ export type EvidenceWindow = z.infer<typeof windowSchema>;
 
 export const UNATTRIBUTED = 'unattributed';
 
-export const noCounts: VariantCounts = { requests: 0, errors: 0, latencyMs: { bounds: [], counts: [0] } };
+export const noHistogram: Histogram = { bounds: [], counts: [0] };
+
+export const noCounts: VariantCounts = { requests: 0, errors: 0, latencyMs: noHistogram };
 
 /** Adds two variants' counts. Histograms with different bounds merge onto the bounds both share (see addHistograms). */
 export function addCounts(a: VariantCounts, b: VariantCounts): VariantCounts {
+  const predictions = addHistograms(a.predictions ?? noHistogram, b.predictions ?? noHistogram);
   return {
     requests: a.requests + b.requests,
     errors: a.errors + b.errors,
     latencyMs: addHistograms(a.latencyMs, b.latencyMs),
+    ...(isEmpty(predictions) ? {} : { predictions }),
   };
 }
 
@@ -82,7 +92,8 @@ function isEmpty(histogram: Histogram): boolean {
   return histogram.counts.every((value) => value === 0);
 }
 
-function coarsen(histogram: Histogram, bounds: number[]): number[] {
+/** The counts over fewer bounds, each of which the histogram must have. */
+export function coarsen(histogram: Histogram, bounds: number[]): number[] {
   const counts = Array.from({ length: bounds.length + 1 }, () => 0);
   for (const [i, value] of histogram.counts.entries()) {
     const upper = histogram.bounds[i] ?? Number.POSITIVE_INFINITY;

@@ -1,0 +1,21 @@
+/** How does the world refuse? With the code that Google's service would answer; the doors turn it into gRPC or HTTP. */
+
+export type WorldErrorCode =
+  | 'CANCELLED'
+  | 'INVALID_ARGUMENT'
+  | 'NOT_FOUND'
+  | 'ALREADY_EXISTS'
+  | 'FAILED_PRECONDITION'
+  | 'ABORTED'
+  | 'OUT_OF_RANGE'
+  | 'UNIMPLEMENTED'
+  | 'UNAVAILABLE';
+
+export class WorldError extends Error {
+  override readonly name = 'WorldError';
+  readonly code: WorldErrorCode;
+  constructor(code: WorldErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * What came through the door? A CloudEvent in either mode, or the raw body that Pub/Sub pushes, becomes a message or an
+ * audit-log entry. What cannot be understood is kept on the dead-letter topic with its reason, and acknowledged.
+ */
+import { z } from 'zod';
+import { PermanentError } from './engine/errors.ts';
+import { limits } from './engine/limits.ts';
+import { log } from './engine/log.ts';
+import { type Outcome, problemsOf } from './engine/messages.ts';
+import type { BusPort } from './engine/ports.ts';
+import { sendDeadLetter } from './engine/publish.ts';
+
+export interface Message {
+  /** The data, JSON-decoded, over the attributes of the same names; the bytes as received in `original`. */
+  payload: Record<string, unknown>;
+  messageId: string;
+  isAuditLog: boolean;
+}
+
+const pushSchema = z.object({
+  message: z.object({
+    data: z.string().default(''),
+    attributes: z.record(z.string(), z.string()).nullish(),
+    messageId: z.string().optional(),
+    message_id: z.string().optional(),
+  }),
+});
+
+const cloudEventSchema = z.object({ id: z.string(), type: z.string(), data: z.unknown() });
+
+interface Decoded {
+  original: Buffer;
+  messageId: string;
+  result: { kind: 'message'; message: Message } | { kind: 'problem'; reason: string };
+}
+
+/** Decodes what functions-framework hands to a CloudEvent function. Never throws. */
+export function decode(event: unknown): Decoded {
+  const envelope = cloudEventSchema.safeParse(event);
+  if (envelope.success && envelope.data.type === 'google.cloud.audit.log.v1.written') {
+    const original = Buffer.from(JSON.stringify(envelope.data.data ?? null));
+    const entry = objectOf(envelope.data.data);
+    if (entry === null) return problem(original, envelope.data.id, 'the audit-log entry is not an object');
+    return understood(original, { payload: entry, messageId: envelope.data.id, isAuditLog: true });
+  }
+  // A push without ce- headers and without data is handed on as it came: the body itself.
+  const push = pushSchema.safeParse(envelope.success ? envelope.data.data : event);
+  if (!push.success) {
+    const original = Buffer.from(JSON.stringify(event ?? null) ?? 'null');
+    return problem(original, envelope.data?.id ?? '', `this is no Pub/Sub message: ${problemsOf(push.error)}`);
+  }
+  const { data, attributes } = push.data.message;
+  const original = Buffer.from(data, 'base64');
+  const messageId = push.data.message.messageId ?? push.data.message.message_id ?? envelope.data?.id ?? '';
+  if (original.length > limits.messageBytesMax) {
+    return problem(
+      original,
+      messageId,
+      `the message has ${original.length} bytes; at most ${limits.messageBytesMax} are read`,
+    );
+  }
+  if (original.length === 0) {
+    if (Object.keys(attributes ?? {}).length === 0) return problem(original, messageId, 'the message is empty');
+    return understood(original, { payload: { ...attributes }, messageId, isAuditLog: false });
+  }
+  const value = parseJson(original);
+  if (value.kind === 'problem') return problem(original, messageId, value.reason);
+  const payload = objectOf(value.value);
+  if (payload === null) return problem(original, messageId, 'the data is JSON, but not an object');
+  return understood(original, {
+    payload: { ...attributes, ...payload },
+    messageId,
+    isAuditLog: 'protoPayload' in payload,
+  });
+}
+
+/**
+ * Receives one event: decodes it, acts, and sees to it that nothing is lost. Returns when the event is done with, and
+ * throws only what a redelivery can heal.
+ */
+export async function receive(
+  bus: BusPort,
+  door: string,
+  event: unknown,
+  act: (message: Message) => Promise<Outcome>,
+): Promise<void> {
+  const { original, messageId, result } = decode(event);
+  const outcome: Outcome =
+    result.kind === 'problem' ? { kind: 'rejected', text: result.reason } : await guarded(act, result.message);
+  log(outcome.kind === 'rejected' ? 'ERROR' : 'INFO', `${door}: ${outcome.text}`, { outcome: outcome.kind, messageId });
+  if (outcome.kind === 'rejected') await sendDeadLetter(bus, { data: original, reason: outcome.text, door, messageId });
+}
+
+/** Parses a payload, or says every problem at once. */
+export function parsed<T extends z.ZodType>(
+  schema: T,
+  payload: Record<string, unknown>,
+): { kind: 'ok'; value: z.output<T> } | { kind: 'rejected'; text: string } {
+  const result = schema.safeParse(payload);
+  return result.success ? { kind: 'ok', value: result.data } : { kind: 'rejected', text: problemsOf(result.error) };
+}
+
+async function guarded(act: (message: Message) => Promise<Outcome>, message: Message): Promise<Outcome> {
+  try {
+    return await act(message);
+  } catch (error) {
+    if (!(error instanceof PermanentError)) throw error;
+    return { kind: 'rejected', text: error.message };
+  }
+}
+
+function understood(original: Buffer, decoded: Message): Decoded {
+  return { original, messageId: decoded.messageId, result: { kind: 'message', message: decoded } };
+}
+
+function problem(original: Buffer, messageId: string, reason: string): Decoded {
+  return { original, messageId, result: { kind: 'problem', reason } };
+}
+
+function parseJson(bytes: Buffer): { kind: 'ok'; value: unknown } | { kind: 'problem'; reason: string } {
+  try {
+    return { kind: 'ok', value: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) };
+  } catch (error) {
+    return {
+      kind: 'problem',
+      reason: `the data is not JSON: ${error instanceof Error ? error.message : String(error)}`,
+    };
+  }
+}
+
+function objectOf(value: unknown): Record<string, unknown> | null {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : null;
+}

@@ -1,0 +1,130 @@
+/** A person, an alert or the proxy said something: which rollout does it mean, and what does it do to it? */
+import { UNATTRIBUTED } from '../../machines/analysis/evidence.ts';
+import type { RecordEvent } from '../../machines/rollout/decide.ts';
+import type { RolloutEvent } from '../../machines/rollout/events.ts';
+import { isSameEndpoint, parseEndpointName } from '../../machines/rollout/resource-name.ts';
+import { storedRolloutSchema, type StoredRollout } from '../../machines/rollout/snapshot.ts';
+import { handle } from './loop.ts';
+import type { CommandMessage, EvidenceMessage, IncidentMessage, Outcome } from './messages.ts';
+import type { Ports } from './ports.ts';
+import { loadRecord, parseStored } from './records.ts';
+
+const operatorEvents = {
+  pause: 'operator.paused',
+  resume: 'operator.resumed',
+  abort: 'operator.aborted',
+  promote: 'operator.promoted',
+  'promote-full': 'operator.promotedFully',
+  approve: 'operator.approved',
+} as const;
+
+/** Carries out an operator's command, now and not at the next tick. `messageId` stands in for a missing command id. */
+export async function command(ports: Ports, message: CommandMessage, messageId: string): Promise<Outcome> {
+  const mark = `command ${message.commandId ?? messageId}`;
+  const target = await targetOf(ports, message);
+  if ('problem' in target) return { kind: 'rejected', text: target.problem };
+  const by = message.by ?? 'operator';
+  const reason = message.reason ?? 'no reason given';
+  const name = message.command;
+  if (name === 'retry') return retry(ports, target, by, mark);
+  const { active } = (await loadRecord(ports, target.endpoint)).record;
+  const asked = message.rollout ?? active?.context.id;
+  if (active === null || active.context.id !== asked) {
+    return {
+      kind: 'rejected',
+      text: `No rollout ${message.rollout ?? `on ${target.endpoint}`} is active; "${name}" has nothing to act on`,
+    };
+  }
+  const event: RolloutEvent = { type: operatorEvents[name], at: ports.now(), by, reason };
+  const applied = await handle(ports, target.endpoint, [event], [mark]);
+  if (applied.kind === 'duplicate') return { kind: 'ignored', text: `${mark} was carried out before` };
+  return { kind: 'done', text: `${name} of ${asked} by ${by}` };
+}
+
+/** An alert of Cloud Monitoring: rolls back or pauses what runs on its endpoint, as the policy says. Open ones only. */
+export async function incident(ports: Ports, { incident: alert }: IncidentMessage): Promise<Outcome> {
+  if (alert.state.toLowerCase() !== 'open')
+    return { kind: 'ignored', text: `Incident ${alert.incident_id} is ${alert.state}` };
+  const labels = alert.resource?.labels ?? {};
+  const endpointId = labels['endpoint_id'];
+  if (endpointId === undefined)
+    return { kind: 'rejected', text: `Incident ${alert.incident_id} has no resource.labels.endpoint_id` };
+  const told: string[] = [];
+  for (const stored of await ports.store.listActive()) {
+    const { endpoint } = parseStored(stored).record;
+    const name = parseEndpointName(endpoint);
+    if (name?.id !== endpointId || (labels['location'] !== undefined && labels['location'] !== name.location)) continue;
+    const summary = alert.summary ?? alert.policy_name ?? 'no summary';
+    const event: RolloutEvent = { type: 'incident.opened', at: ports.now(), incident: alert.incident_id, summary };
+    const applied = await handle(ports, endpoint, [event], [`incident ${alert.incident_id} ${stored.key}`]);
+    told.push(`${endpoint}: ${applied.kind}`);
+  }
+  if (told.length === 0) return { kind: 'ignored', text: `No rollout is active on endpoint ${endpointId}` };
+  return { kind: 'done', text: told.join('; ') };
+}
+
+/** What a proxy counted. May lower the share within this call; never raises it. */
+export async function evidence(ports: Ports, message: EvidenceMessage): Promise<Outcome> {
+  const window = { fromAt: message.window.from, toAt: message.window.to };
+  const variants = Object.fromEntries(
+    Object.entries(message.variants).map(([id, { requests, errors, latencyMs, predictions }]) => [
+      id,
+      { requests, errors, latencyMs, ...(predictions === undefined ? {} : { predictions }) },
+    ]),
+  );
+  if (Object.keys(variants).every((id) => id === UNATTRIBUTED))
+    return { kind: 'ignored', text: 'Nothing is attributed' };
+  const { record } = await loadRecord(ports, message.endpoint);
+  if (record.active === null) return { kind: 'ignored', text: `No rollout is active on ${message.endpoint}` };
+  const event: RolloutEvent = {
+    type: 'evidence.observed',
+    at: ports.now(),
+    evidence: { window, source: `proxy ${message.source}`, variants },
+  };
+  const applied = await handle(ports, record.endpoint, [event]);
+  return {
+    kind: applied.kind === 'applied' ? 'done' : 'ignored',
+    text: `Evidence of ${message.source}: ${applied.kind}`,
+  };
+}
+
+interface Target {
+  endpoint: string;
+  /** The archived rollout that was named, if one was. */
+  named: StoredRollout | null;
+}
+
+async function targetOf(ports: Ports, { endpoint, rollout }: CommandMessage): Promise<Target | { problem: string }> {
+  if (rollout === undefined) return { endpoint: endpoint ?? '', named: null };
+  const archived = await ports.store.readRollout(rollout);
+  const parsed = storedRolloutSchema.safeParse(archived?.data);
+  if (!parsed.success) return { problem: `There is no rollout ${rollout}; "rollouts list" shows those that are` };
+  const { context } = parsed.data;
+  if (endpoint !== undefined && !isSameEndpoint(endpoint, context.endpoint)) {
+    return { problem: `Rollout ${rollout} is on ${context.endpoint}, not on ${endpoint}` };
+  }
+  return { endpoint: context.endpoint, named: parsed.data };
+}
+
+/** Begins a final rollout anew, under the policy as it is now. */
+async function retry(ports: Ports, { endpoint, named }: Target, by: string, mark: string): Promise<Outcome> {
+  const { record } = await loadRecord(ports, endpoint);
+  const id = named?.context.id ?? record.history[0]?.rollout;
+  if (id === undefined)
+    return { kind: 'rejected', text: `No rollout has ended on ${endpoint}; there is nothing to retry` };
+  if (record.active?.context.id === id)
+    return { kind: 'rejected', text: `Rollout ${id} is active; only one that has ended can be retried` };
+  const parsed = storedRolloutSchema.safeParse((await ports.store.readRollout(id))?.data);
+  if (!parsed.success) return { kind: 'rejected', text: `The archive of rollout ${id} cannot be read` };
+  const { model, versionId, policy: before } = parsed.data.context;
+  const policy = (await ports.policies.list()).policies.find((candidate) => candidate.name === before.name);
+  if (policy === undefined) return { kind: 'rejected', text: `Policy ${before.name} does not exist any more` };
+  const blessing = { eventId: mark, model, versionId, blessedAt: ports.now(), by };
+  const event: RecordEvent = { type: 'blessing.received', at: ports.now(), blessing, policy, isRetry: true };
+  const applied = await handle(ports, endpoint, [event], [mark]);
+  await ports.schedule.resume();
+  if (applied.kind === 'duplicate') return { kind: 'ignored', text: `${mark} was carried out before` };
+  return applied.kind === 'unchanged'
+    ? { kind: 'rejected', text: `Version ${versionId} is being rolled out or waits already` }
+    : { kind: 'done', text: `retry of ${id} by ${by}` };
+}

@@ -1,0 +1,137 @@
+/**
+ * load → decide → commit → perform → publish. Everything that happens to an endpoint goes through here.
+ * Commit before performing: if we crash between the two, the state still owes the effect, and the next tick does it.
+ */
+import { decide, type Decision, type RecordEvent } from '../../machines/rollout/decide.ts';
+import { effectsOf } from '../../machines/rollout/effects.ts';
+import { type EndpointRecord, isActiveRecord } from '../../machines/rollout/record.ts';
+import { endpointKey } from '../../machines/rollout/resource-name.ts';
+import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
+import { PermanentError, TransientError } from './errors.ts';
+import { limits } from './limits.ts';
+import { log } from './log.ts';
+import { perform } from './perform.ts';
+import type { ArchivedRollout, Ports } from './ports.ts';
+import { sendOutbox } from './publish.ts';
+import { type Loaded, loadRecord } from './records.ts';
+
+export type Applied =
+  | { kind: 'applied'; loaded: Loaded }
+  | { kind: 'unchanged'; loaded: Loaded }
+  | { kind: 'duplicate' };
+
+/**
+ * Decides events on the newest record and commits the result once. Events that change nothing write nothing.
+ * @param marks ids that may act once, ever: if one was used before, nothing happens and the answer is `duplicate`
+ * @param base the record as last committed, when the caller has it; else it is loaded
+ */
+export async function applyEvents(
+  ports: Ports,
+  endpoint: string,
+  events: RecordEvent[],
+  { marks = [], base = null }: { marks?: string[]; base?: Loaded | null } = {},
+): Promise<Applied> {
+  let loaded = base;
+  for (let attempt = 0; attempt < limits.commitAttemptsMax; attempt += 1) {
+    loaded ??= await loadRecord(ports, endpoint);
+    const decision = decideAll(loaded.record, events);
+    if (decision.record === loaded.record && marks.length === 0) return { kind: 'unchanged', loaded };
+    const result = await commit(ports, endpoint, loaded.revision, decision, marks);
+    if (result.kind === 'committed')
+      return { kind: 'applied', loaded: { record: decision.record, revision: result.revision } };
+    if (result.kind === 'duplicate') return { kind: 'duplicate' };
+    loaded = null;
+  }
+  throw new TransientError(
+    'conflict',
+    `${endpoint}: ${limits.commitAttemptsMax} commits in a row met somebody else's; the next tick goes on.`,
+  );
+}
+
+/** Does what the record owes, tells what happened, and goes on until nothing is due now. Bounded. */
+export async function drive(ports: Ports, endpoint: string, start: Loaded): Promise<Loaded> {
+  let loaded = start;
+  for (let round = 0; round < limits.effectRoundsMax; round += 1) {
+    const { active } = loaded.record;
+    const [effect] = active === null ? [] : effectsOf(active, ports.now());
+    if (active === null || effect === undefined) break;
+    const event = await perform(ports, active, effect);
+    const applied = event === null ? null : await applyEvents(ports, endpoint, [event], { base: loaded });
+    // Nothing to say, or an answer to a question that is not asked any more: somebody else moved the record on.
+    loaded = applied?.kind === 'applied' ? applied.loaded : await loadRecord(ports, endpoint);
+  }
+  return publishAll(ports, endpoint, loaded);
+}
+
+/** Applies events and drives what follows from them. */
+export async function handle(
+  ports: Ports,
+  endpoint: string,
+  events: RecordEvent[],
+  marks: string[] = [],
+): Promise<Applied> {
+  const applied = await applyEvents(ports, endpoint, events, { marks });
+  if (applied.kind === 'duplicate') return applied;
+  return { ...applied, loaded: await drive(ports, endpoint, applied.loaded) };
+}
+
+/** What was committed is told even if telling fails now: it stays in the outbox, and the next tick sends it. */
+async function publishAll(ports: Ports, endpoint: string, loaded: Loaded): Promise<Loaded> {
+  if (loaded.record.outbox.length === 0) return loaded;
+  try {
+    const ids = await sendOutbox(ports.bus, loaded.record.outbox);
+    const applied = await applyEvents(ports, endpoint, [{ type: 'notifications.sent', at: ports.now(), ids }], {
+      base: loaded,
+    });
+    return applied.kind === 'duplicate' ? loaded : applied.loaded;
+  } catch (error) {
+    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    log('WARNING', `Notifications of ${endpoint} wait for the next tick: ${error.message}`, { code: error.code });
+    return loaded;
+  }
+}
+
+function decideAll(record: EndpointRecord, events: RecordEvent[]): Decision {
+  let decision: Decision = { record, journal: [], archive: [] };
+  for (const event of events) {
+    const next = decide(decision.record, event);
+    decision = {
+      record: next.record,
+      journal: [...decision.journal, ...next.journal],
+      archive: [...decision.archive, ...next.archive],
+    };
+  }
+  return decision;
+}
+
+function commit(
+  ports: Ports,
+  endpoint: string,
+  expected: string | null,
+  { record, journal, archive }: Decision,
+  marks: string[],
+) {
+  const key = endpointKey(endpoint);
+  for (const { rollout, data } of journal)
+    log('INFO', `${data.from} → ${data.to}: ${data.text}`, { rollout, event: data.event.type });
+  const latest = new Map(archive.map((rollout) => [rollout.context.id, archived(key, rollout)]));
+  return ports.store.commit({
+    key,
+    expected,
+    data: record,
+    isActive: isActiveRecord(record),
+    journal,
+    marks,
+    archive: [...latest.values()],
+  });
+}
+
+function archived(key: string, rollout: StoredRollout): ArchivedRollout {
+  return {
+    id: rollout.context.id,
+    key,
+    startedAt: rollout.context.startedAt,
+    endedAt: rollout.context.endedAt,
+    data: rollout,
+  };
+}

@@ -1,0 +1,106 @@
+/**
+ * What is the world like now? Carries out looks for many rollouts at once and turns what is seen into events.
+ * A look that fails says nothing: the next tick looks again, and the state's deadline bounds how often.
+ */
+import { type Evidence, UNATTRIBUTED } from '../../machines/analysis/evidence.ts';
+import { looksOf, type Look } from '../../machines/rollout/effects.ts';
+import type { RolloutEvent } from '../../machines/rollout/events.ts';
+import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
+import { PermanentError, TransientError } from './errors.ts';
+import { log } from './log.ts';
+import { observedModels } from './perform.ts';
+import type { Ports } from './ports.ts';
+
+/** Metrics are sampled once a minute; the emulator may sample as often as its time scale says. */
+export interface Observing {
+  periodMs: number;
+}
+
+/** Events for each rollout, in the order given. Metrics of all rollouts are read together, everything else one by one. */
+export async function observe(
+  ports: Ports,
+  rollouts: StoredRollout[],
+  { periodMs }: Observing,
+): Promise<RolloutEvent[][]> {
+  const at = ports.now();
+  const looks = rollouts.map((rollout) => looksOf(rollout, at, periodMs));
+  const evidence = await readEvidence(ports, rollouts, looks);
+  return Promise.all(
+    rollouts.map(async (rollout, i) => {
+      const others = (looks[i] ?? []).filter((look) => look.type !== 'evidence.read');
+      const seen = await lookAll(ports, rollout, others);
+      return [...seen, ...(evidence[i] ?? [])];
+    }),
+  );
+}
+
+async function lookAll(ports: Ports, { context }: StoredRollout, looks: Look[]): Promise<RolloutEvent[]> {
+  const events: RolloutEvent[] = [];
+  for (const look of looks) {
+    try {
+      const event = await lookOnce(ports, context, look);
+      if (event !== null) events.push(event);
+      if (event?.type === 'target.missing') break;
+    } catch (error) {
+      if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+      log('WARNING', `Could not look (${look.type}): ${error.message}`, { rollout: context.id, code: error.code });
+      const isGone = error instanceof PermanentError && error.code === 'notFound' && look.type === 'endpoint.read';
+      if (isGone)
+        events.push({
+          type: 'target.missing',
+          at: ports.now(),
+          message: `Endpoint ${context.endpoint} does not exist.`,
+        });
+      break;
+    }
+  }
+  return events;
+}
+
+async function lookOnce(ports: Ports, context: StoredRollout['context'], look: Look): Promise<RolloutEvent | null> {
+  switch (look.type) {
+    case 'endpoint.read': {
+      const view = await ports.endpoints.read(context.endpoint);
+      return { type: 'endpoint.observed', at: ports.now(), split: view.split, models: observedModels(view) };
+    }
+    case 'model.read': {
+      const version = await ports.models.readVersion(context.model, context.versionId);
+      if (version !== null) return null;
+      const message = `Version ${context.versionId} of ${context.model} does not exist.`;
+      return { type: 'target.missing', at: ports.now(), message };
+    }
+    case 'operation.poll': {
+      const { done, error } = await ports.endpoints.readOperation(look.operation);
+      return done ? { type: 'operation.finished', at: ports.now(), operation: look.operation, error } : null;
+    }
+    case 'evidence.read':
+      return null;
+  }
+}
+
+async function readEvidence(ports: Ports, rollouts: StoredRollout[], looks: Look[][]): Promise<RolloutEvent[][]> {
+  const asked = looks.flatMap((all, i) =>
+    all.flatMap((look) =>
+      look.type === 'evidence.read' ? [{ i, endpoint: rollouts[i]?.context.endpoint ?? '', window: look.window }] : [],
+    ),
+  );
+  const events: RolloutEvent[][] = rollouts.map(() => []);
+  if (asked.length === 0) return events;
+  try {
+    const answers = await ports.metrics.read(asked.map(({ endpoint, window }) => ({ endpoint, window })));
+    for (const [k, { i }] of asked.entries()) {
+      const evidence = answers[k];
+      if (evidence !== undefined && hasRequests(evidence))
+        events[i]?.push({ type: 'evidence.observed', at: ports.now(), evidence });
+    }
+  } catch (error) {
+    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    log('WARNING', `Could not read metrics: ${error.message}`, { code: error.code });
+  }
+  return events;
+}
+
+/** An empty window is not evidence of anything; it is asked for again, longer, until something shows or patience ends. */
+function hasRequests({ variants }: Evidence): boolean {
+  return Object.entries(variants).some(([id, { requests }]) => id !== UNATTRIBUTED && requests > 0);
+}

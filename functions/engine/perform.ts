@@ -1,0 +1,158 @@
+/**
+ * How is an order carried out? Each effect becomes calls on ports, and each result, good or bad, an event.
+ * Nothing here decides what comes next.
+ */
+import { answerSplit, type Effect } from '../../machines/rollout/effects.ts';
+import type { ObservedModel, RolloutEvent } from '../../machines/rollout/events.ts';
+import { isSameModel } from '../../machines/rollout/resource-name.ts';
+import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
+import { assertSplit } from '../../machines/rollout/split.ts';
+import { PermanentError, TransientError } from './errors.ts';
+import { limits } from './limits.ts';
+import type { DeployedModelView, EndpointView, Ports } from './ports.ts';
+import { loadRecord } from './records.ts';
+
+/** Performs one effect and returns what came of it; null when the record moved on and there is nothing to say. */
+export async function perform(ports: Ports, rollout: StoredRollout, effect: Effect): Promise<RolloutEvent | null> {
+  const { endpoint } = rollout.context;
+  switch (effect.type) {
+    case 'model.deploy':
+      return attempt(ports, 'deploy.refused', () => deploy(ports, rollout));
+    case 'traffic.apply':
+      return attempt(ports, 'traffic.refused', () => settleTraffic(ports, rollout));
+    case 'operation.cancel':
+      return attempt(ports, 'removal.refused', async () => {
+        await unlessGone(ports.endpoints.cancelOperation(effect.operation));
+        return { type: 'operation.cancelled', at: ports.now(), operation: effect.operation };
+      });
+    case 'model.remove': {
+      const { deployedModelId } = effect;
+      return attempt(ports, 'removal.refused', async () => {
+        const started = await unlessGone(ports.endpoints.undeploy(endpoint, deployedModelId));
+        if (started === null) return { type: 'removal.found', at: ports.now(), deployedModelId };
+        return { type: 'removal.started', at: ports.now(), deployedModelId, operation: started.operation };
+      });
+    }
+    case 'replicas.resize': {
+      const { deployedModelId, minReplicas } = effect;
+      return attempt(ports, 'resize.refused', async () => {
+        const { operation } = await ports.endpoints.resize(endpoint, deployedModelId, minReplicas);
+        return { type: 'resize.started', at: ports.now(), deployedModelId, operation };
+      });
+    }
+  }
+}
+
+export function observedModels(view: EndpointView): ObservedModel[] {
+  return view.deployedModels.map(({ id, model, versionId, minReplicas, availableReplicas }) => ({
+    id,
+    model,
+    versionId,
+    minReplicas,
+    availableReplicas,
+  }));
+}
+
+/** Looks before ordering: if the reply to an earlier order was lost, the model may be there already. */
+async function deploy(ports: Ports, { context }: StoredRollout): Promise<RolloutEvent> {
+  const { endpoint, canaryId, model, versionId, policy } = context;
+  const view = await ports.endpoints.read(endpoint);
+  const found = view.deployedModels.find(({ id }) => id === canaryId);
+  if (found !== undefined && isSameModel(found.model, model) && found.versionId === versionId) {
+    return { type: 'deploy.found', at: ports.now() };
+  }
+  try {
+    const order = { deployedModelId: canaryId, model, versionId, displayName: context.id, deploy: policy.deploy };
+    const { operation } = await ports.endpoints.deploy(endpoint, order);
+    return { type: 'deploy.started', at: ports.now(), operation };
+  } catch (error) {
+    const isUnderWay =
+      error instanceof PermanentError && error.code === 'alreadyExists' && context.deployOrderedAt !== null;
+    if (!isUnderWay) throw error;
+    throw new TransientError('alreadyExists', `${error.message}: ordered before, waiting for it to appear`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Makes the split what the record wants: read → load what is desired → write with the etag → load again → settle only
+ * if it is still desired. Any other order loses against an abort, a crash or a second instance: the write goes out even
+ * if the split looks right, so that a slower writer's etag is stale.
+ */
+async function settleTraffic(ports: Ports, started: StoredRollout): Promise<RolloutEvent | null> {
+  const { endpoint, id } = started.context;
+  for (let round = 0; round < limits.settleAttemptsMax; round += 1) {
+    const view = await ports.endpoints.read(endpoint);
+    const wanted = await activeRollout(ports, endpoint, id);
+    if (wanted === null) return null;
+    const { generation } = wanted.context.traffic;
+    const models = view.deployedModels.map((model) => ({ id: model.id, canServe: canServe(model) }));
+    const answer = answerSplit(wanted, { split: view.split, models });
+    if (answer.kind === 'foreign') {
+      return { type: 'traffic.foreign', at: ports.now(), found: answer.found, models: observedModels(view) };
+    }
+    if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
+    const written = await writeUnlessStale(ports, endpoint, answer.split, view.etag);
+    if (written === null) continue;
+    const now = await activeRollout(ports, endpoint, id);
+    if (now === null) return null;
+    if (now.context.traffic.generation === generation) {
+      return { type: 'traffic.applied', at: ports.now(), split: answer.split, generation };
+    }
+  }
+  throw new TransientError(
+    'conflict',
+    `the split changed ${limits.settleAttemptsMax} times while it was being written`,
+  );
+}
+
+async function writeUnlessStale(ports: Ports, endpoint: string, split: Record<string, number>, etag: string) {
+  try {
+    return await ports.endpoints.writeSplit(endpoint, assertSplit(split), etag);
+  } catch (error) {
+    if (error instanceof TransientError && error.code === 'conflict') return null;
+    throw error;
+  }
+}
+
+/** The rollout as it is stored now; null when it ended, or another has taken its place. */
+async function activeRollout(ports: Ports, endpoint: string, id: string): Promise<StoredRollout | null> {
+  const { active } = (await loadRecord(ports, endpoint)).record;
+  return active?.context.id === id ? active : null;
+}
+
+function canServe({ availableReplicas }: DeployedModelView): boolean {
+  return availableReplicas === null || availableReplicas > 0;
+}
+
+type RefusedType = Extract<RolloutEvent, { isRetryable: boolean }>['type'];
+
+/** Turns what the platform refused into an event; what is our own mistake goes on upwards. */
+async function attempt(
+  ports: Ports,
+  refused: RefusedType,
+  work: () => Promise<RolloutEvent | null>,
+): Promise<RolloutEvent | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    return {
+      type: refused,
+      at: ports.now(),
+      code: error.code,
+      message: error.message,
+      isRetryable: error instanceof TransientError,
+    };
+  }
+}
+
+async function unlessGone<T>(call: Promise<T>): Promise<T | null> {
+  try {
+    return await call;
+  } catch (error) {
+    if (error instanceof PermanentError && error.code === 'notFound') return null;
+    throw error;
+  }
+}

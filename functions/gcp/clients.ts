@@ -1,0 +1,125 @@
+/**
+ * Who speaks to Google? The real clients, each loaded and opened when first used, once. A local run and the tests use the
+ * same clients, pointed at an emulator by the environment.
+ */
+import type { EndpointServiceClient } from '@google-cloud/aiplatform/build/src/v1/endpoint_service_client.js';
+import type { ModelServiceClient } from '@google-cloud/aiplatform/build/src/v1/model_service_client.js';
+import type { Firestore } from '@google-cloud/firestore';
+import type { MetricServiceClient } from '@google-cloud/monitoring/build/src/v3/metric_service_client.js';
+import type { PubSub } from '@google-cloud/pubsub';
+import type { CloudSchedulerClient } from '@google-cloud/scheduler/build/src/v1/cloud_scheduler_client.js';
+import type { AuthClient } from 'google-auth-library';
+import type { ClientOptions } from 'google-gax';
+import type { Environment } from '../engine/environment.ts';
+
+export interface Clients {
+  endpoints(): Promise<EndpointServiceClient>;
+  models(): Promise<ModelServiceClient>;
+  metrics(): Promise<MetricServiceClient>;
+  scheduler(): Promise<CloudSchedulerClient>;
+  pubsub(): Promise<PubSub>;
+  firestore(): Promise<Firestore>;
+  /** Closes those that were opened; after it, none may be used. */
+  close(): Promise<void>;
+}
+
+/**
+ * Clients for one environment; a process keeps one of these. The modules are imported deep and late because the whole of
+ * `@google-cloud/aiplatform` takes a second to load, and most functions need a part of it or nothing.
+ */
+export function googleClients(environment: Environment): Clients {
+  const { project, location, emulators } = environment;
+  const closers: (() => Promise<unknown>)[] = [];
+
+  function once<T>(open: () => Promise<T>, close: (client: T) => Promise<unknown>): () => Promise<T> {
+    let client: Promise<T> | null = null;
+    return () => {
+      if (client === null) {
+        const opening = open();
+        client = opening;
+        closers.push(async () => close(await opening));
+      }
+      return client;
+    };
+  }
+
+  const vertex = () => gaxOptions(project, emulators.vertex, `${location}-aiplatform.googleapis.com`);
+
+  return {
+    endpoints: once(
+      async () => {
+        const module = await import('@google-cloud/aiplatform/build/src/v1/endpoint_service_client.js');
+        return new module.EndpointServiceClient(await vertex());
+      },
+      (client) => client.close(),
+    ),
+    models: once(
+      async () => {
+        const module = await import('@google-cloud/aiplatform/build/src/v1/model_service_client.js');
+        return new module.ModelServiceClient(await vertex());
+      },
+      (client) => client.close(),
+    ),
+    metrics: once(
+      async () => {
+        const module = await import('@google-cloud/monitoring/build/src/v3/metric_service_client.js');
+        return new module.MetricServiceClient(await gaxOptions(project, emulators.monitoring));
+      },
+      (client) => client.close(),
+    ),
+    scheduler: once(
+      async () => {
+        const module = await import('@google-cloud/scheduler/build/src/v1/cloud_scheduler_client.js');
+        return new module.CloudSchedulerClient(await gaxOptions(project, emulators.scheduler));
+      },
+      (client) => client.close(),
+    ),
+    pubsub: once(
+      async () => {
+        const { PubSub } = await import('@google-cloud/pubsub');
+        return new PubSub({
+          projectId: project,
+          ...(emulators.pubsub !== null && {
+            apiEndpoint: emulators.pubsub,
+            emulatorMode: true,
+            authClient: await noAuth(),
+          }),
+        });
+      },
+      (client) => client.close(),
+    ),
+    firestore: once(
+      async () => {
+        const { Firestore } = await import('@google-cloud/firestore');
+        return new Firestore({
+          projectId: project,
+          ...(emulators.firestore !== null && { host: emulators.firestore, ssl: false, authClient: await noAuth() }),
+        });
+      },
+      (client) => client.terminate(),
+    ),
+    async close() {
+      await Promise.all(closers.splice(0).map((close) => close()));
+    },
+  };
+}
+
+/** Without a host the real service is meant, at `apiEndpoint` where the service is regional. */
+async function gaxOptions(project: string, emulator: string | null, apiEndpoint?: string): Promise<ClientOptions> {
+  if (emulator === null) return { projectId: project, ...(apiEndpoint === undefined ? {} : { apiEndpoint }) };
+  const { grpc } = await import('google-gax');
+  const [host = '', port = ''] = emulator.split(':');
+  return {
+    projectId: project,
+    apiEndpoint: host,
+    port: Number(port),
+    sslCreds: grpc.credentials.createInsecure(),
+    authClient: await noAuth(),
+  };
+}
+
+/** For emulators. Without it a client asks the metadata server who it is, and waits a second where there is none. */
+async function noAuth(): Promise<AuthClient> {
+  const { PassThroughClient } = await import('google-auth-library');
+  return new PassThroughClient();
+}

@@ -1,0 +1,37 @@
+/** Which policies are there? PoliciesPort over the Firestore documents that Terraform writes, one YAML text in each. */
+import type { Policy } from '../../machines/policy/policy.ts';
+import { formatProblem, parsePolicy } from '../../machines/policy/document.ts';
+import { limits } from '../engine/limits.ts';
+import type { PoliciesPort } from '../engine/ports.ts';
+import type { Clients } from './clients.ts';
+import { call } from './status.ts';
+
+export const policiesCollection = 'rollout-policies';
+
+/** PoliciesPort over the collection `rollout-policies`; a document's policy is the text of its field `yaml`. */
+export function firestorePolicies(clients: Clients): PoliciesPort {
+  return {
+    async list() {
+      const documents = await call(`List ${policiesCollection}`, limits.callDeadlineMs, async () => {
+        const firestore = await clients.firestore();
+        return (await firestore.collection(policiesCollection).get()).docs;
+      });
+      const policies: Policy[] = [];
+      const problems: string[] = [];
+      for (const document of documents) {
+        const where = `${policiesCollection}/${document.id}`;
+        const yaml: unknown = document.get('yaml');
+        if (typeof yaml !== 'string') {
+          problems.push(
+            `${where}: expected the policy's text in the field "yaml", got ${typeof yaml}; run terraform apply`,
+          );
+          continue;
+        }
+        const parsed = parsePolicy(yaml);
+        if (parsed.kind === 'ok') policies.push(parsed.policy);
+        else problems.push(...parsed.problems.map((problem) => formatProblem(where, problem)));
+      }
+      return { policies, problems };
+    },
+  };
+}

@@ -1,0 +1,192 @@
+/**
+ * How did each DeployedModel do? Counts what the proxy saw, and reports it in windows: every request is in exactly one,
+ * and a window's message is sent unchanged until the bus has it, so that a copy is recognised as one.
+ */
+import { UNATTRIBUTED, type VariantCounts } from '../../machines/analysis/evidence.ts';
+import { limits } from '../engine/limits.ts';
+import { log } from '../engine/log.ts';
+import type { Clock } from '../engine/ports.ts';
+
+/** The message on `rollout-evidence`, as JSON. */
+export interface EvidenceMessage {
+  endpoint: string;
+  /** ISO 8601; half-open: (from, to]. Of one source and endpoint, no two windows begin at the same instant. */
+  window: { from: string; to: string };
+  source: string;
+  variants: Record<string, VariantCounts>;
+}
+
+/** One request that went upstream, once it is over. */
+export interface CountedRequest {
+  /** Null when the answer did not say which one served. */
+  deployedModelId: string | null;
+  startedAt: number;
+  /** Up to the answer's first byte, or to the failure. */
+  latencyMs: number;
+  isError: boolean;
+}
+
+export interface CounterDependencies {
+  publish: (message: EvidenceMessage) => Promise<void>;
+  now: Clock;
+  source: string;
+  intervalMs: number;
+  idleMs: number;
+}
+
+export interface Counters {
+  /** Counts a request, and starts a report when the endpoint's last one is long enough ago. Never throws. */
+  count(endpoint: string, request: CountedRequest): void;
+  /** Reports everything counted, without regard to the interval; resolves when it was tried, and never rejects. */
+  flush(): Promise<void>;
+}
+
+/**
+ * Upper bounds of the latency histogram in ms: four to the octave, so that a bucket is 19 % wide, from 1 ms to 17
+ * minutes. Fixed, so that the histograms of all instances and versions add.
+ */
+export const latencyBoundsMs: readonly number[] = Array.from({ length: 81 }, (_, i) =>
+  Number((2 ** (i / 4)).toPrecision(4)),
+);
+
+interface Tally {
+  requests: number;
+  errors: number;
+  latencyCounts: number[];
+}
+
+interface EndpointCounts {
+  endpoint: string;
+  open: { fromAt: number; tallies: Map<string, Tally> } | null;
+  /** Closed, and not yet known to have arrived. */
+  pending: EvidenceMessage | null;
+  closedAt: number;
+  lastTriedAt: number;
+  lastCountedAt: number;
+  sending: Promise<void> | null;
+  timer: NodeJS.Timeout | null;
+}
+
+/** Makes the counters of one instance. The timer it uses is unref'd, and rests when no requests come. */
+export function createCounters({ publish, now, source, intervalMs, idleMs }: CounterDependencies): Counters {
+  const byEndpoint = new Map<string, EndpointCounts>();
+
+  function count(endpoint: string, request: CountedRequest): void {
+    const counts = byEndpoint.get(endpoint) ?? newCounts(endpoint);
+    byEndpoint.set(endpoint, counts);
+    counts.lastCountedAt = now();
+    // A window opens with its first request, not where the last one closed: idle hours would make it too old to judge by.
+    counts.open ??= { fromAt: Math.max(counts.closedAt, Math.floor(request.startedAt)), tallies: new Map() };
+    add(counts.open.tallies, request);
+    reportWhenDue(counts);
+  }
+
+  function reportWhenDue(counts: EndpointCounts): void {
+    if (counts.sending !== null || counts.timer !== null) return;
+    const waitMs = counts.lastTriedAt + intervalMs - now();
+    if (waitMs <= 0) void send(counts);
+    else {
+      counts.timer = setTimeout(() => {
+        counts.timer = null;
+        void send(counts);
+      }, waitMs).unref();
+    }
+  }
+
+  /** One report at a time for each endpoint: the next window is not sent before this one has arrived. */
+  function send(counts: EndpointCounts): Promise<void> {
+    counts.sending ??= attempt(counts).finally(() => {
+      counts.sending = null;
+      const isIdle = now() - counts.lastCountedAt > idleMs;
+      if ((counts.open !== null || counts.pending !== null) && !isIdle) reportWhenDue(counts);
+    });
+    return counts.sending;
+  }
+
+  async function attempt(counts: EndpointCounts): Promise<void> {
+    counts.pending ??= close(counts);
+    if (counts.pending === null) return;
+    counts.lastTriedAt = now();
+    try {
+      await publish(counts.pending);
+      counts.pending = null;
+    } catch (error) {
+      log('WARNING', 'Evidence could not be published; the same window is sent again with the next report', {
+        endpoint: counts.endpoint,
+        error: String(error),
+      });
+    }
+  }
+
+  function close(counts: EndpointCounts): EvidenceMessage | null {
+    const { open } = counts;
+    if (open === null) return null;
+    // Never empty: two windows of one source must not begin at the same instant, for that is how a copy is known.
+    counts.closedAt = Math.max(Math.floor(now()), open.fromAt + 1);
+    counts.open = null;
+    return {
+      endpoint: counts.endpoint,
+      window: { from: new Date(open.fromAt).toISOString(), to: new Date(counts.closedAt).toISOString() },
+      source,
+      variants: Object.fromEntries([...open.tallies].map(([id, tally]) => [id, published(tally)])),
+    };
+  }
+
+  async function flush(): Promise<void> {
+    await Promise.all(
+      [...byEndpoint.values()].map(async (counts) => {
+        if (counts.timer !== null) clearTimeout(counts.timer);
+        counts.timer = null;
+        // What is on its way, then what failed before, then what is still open.
+        for (let round = 0; round < 3 && (counts.pending !== null || counts.open !== null); round += 1) {
+          await send(counts);
+        }
+      }),
+    );
+  }
+
+  return { count, flush };
+}
+
+function newCounts(endpoint: string): EndpointCounts {
+  return {
+    endpoint,
+    open: null,
+    pending: null,
+    closedAt: Number.NEGATIVE_INFINITY,
+    lastTriedAt: Number.NEGATIVE_INFINITY,
+    lastCountedAt: Number.NEGATIVE_INFINITY,
+    sending: null,
+    timer: null,
+  };
+}
+
+function add(tallies: Map<string, Tally>, request: CountedRequest): void {
+  const named = request.deployedModelId ?? UNATTRIBUTED;
+  const id = tallies.has(named) || tallies.size < limits.evidenceVariantsMax ? named : UNATTRIBUTED;
+  let tally = tallies.get(id);
+  if (tally === undefined) {
+    tally = { requests: 0, errors: 0, latencyCounts: Array.from({ length: latencyBoundsMs.length + 1 }, () => 0) };
+    tallies.set(id, tally);
+  }
+  tally.requests += 1;
+  if (request.isError) tally.errors += 1;
+  const bucket = bucketOf(request.latencyMs);
+  tally.latencyCounts[bucket] = (tally.latencyCounts[bucket] ?? 0) + 1;
+}
+
+/** The first bucket whose bound is not below the latency; the last bucket has no bound. */
+function bucketOf(latencyMs: number): number {
+  let low = 0;
+  let high = latencyBoundsMs.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((latencyBoundsMs[middle] ?? Number.POSITIVE_INFINITY) < latencyMs) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function published({ requests, errors, latencyCounts }: Tally): VariantCounts {
+  return { requests, errors, latencyMs: { bounds: [...latencyBoundsMs], counts: latencyCounts } };
+}

@@ -1,0 +1,81 @@
+/**
+ * Which endpoints may be reached at all? Those that a policy names. The list is kept for a while: a prediction must not
+ * wait for the store, so an old list goes on serving while a new one is read, and when reading it fails.
+ */
+import type { Policy } from '../../machines/policy/policy.ts';
+import { endpointKey, parseEndpointName, type ResourceName } from '../../machines/rollout/resource-name.ts';
+import { log } from '../engine/log.ts';
+import type { Clock, PoliciesPort } from '../engine/ports.ts';
+import type { ProxyPath } from './path.ts';
+
+export interface ServedEndpoint {
+  policy: Policy;
+  /** As the policy names it; the caller's spelling never reaches the upstream. */
+  endpoint: string;
+  name: ResourceName;
+}
+
+export interface ServedEndpoints {
+  /**
+   * The endpoint that a path names; null when no policy names it. Throws what the port threw while no list was ever read.
+   */
+  find(path: Exclude<ProxyPath, { kind: 'openapi' }>): ServedEndpoint | null | Promise<ServedEndpoint | null>;
+}
+
+interface Index {
+  byEndpoint: Map<string, ServedEndpoint>;
+  byAlias: Map<string, ServedEndpoint>;
+}
+
+/** Keeps the policies' endpoints for `keepMs`; however many requests need a new list, one call reads it. */
+export function createServedEndpoints(policies: PoliciesPort, now: Clock, keepMs: number): ServedEndpoints {
+  let index: Index | null = null;
+  let readAt = Number.NEGATIVE_INFINITY;
+  let reading: Promise<void> | null = null;
+
+  async function read(): Promise<void> {
+    try {
+      index = indexed((await policies.list()).policies);
+    } catch (error) {
+      if (index === null) throw error;
+      log('WARNING', 'The policies could not be read again; the proxy goes on with the list it has', {
+        error: String(error),
+      });
+    } finally {
+      readAt = now();
+      reading = null;
+    }
+  }
+
+  return {
+    find(path) {
+      if (reading === null && (index === null || now() - readAt >= keepMs)) {
+        reading = read();
+        // Whoever waits below sees the failure; here it only must not count as unhandled.
+        reading.catch(() => undefined);
+      }
+      const found = index === null ? null : lookUp(index, path);
+      if (found !== null || reading === null) return found;
+      return reading.then(() => (index === null ? null : lookUp(index, path)));
+    },
+  };
+}
+
+function lookUp(index: Index, path: Exclude<ProxyPath, { kind: 'openapi' }>): ServedEndpoint | null {
+  const found =
+    path.kind === 'alias' ? index.byAlias.get(path.alias) : index.byEndpoint.get(`${path.location}~${path.id}`);
+  return found ?? null;
+}
+
+function indexed(policies: readonly Policy[]): Index {
+  const index: Index = { byEndpoint: new Map(), byAlias: new Map() };
+  for (const policy of policies) {
+    const name = parseEndpointName(policy.endpoint);
+    if (name === null) continue;
+    const served = { policy, endpoint: policy.endpoint, name };
+    const key = endpointKey(policy.endpoint);
+    if (!index.byEndpoint.has(key)) index.byEndpoint.set(key, served);
+    if (!index.byAlias.has(policy.name)) index.byAlias.set(policy.name, served);
+  }
+  return index;
+}

@@ -1,0 +1,68 @@
+/** Which headers may pass? Those named here, and no other: in neither direction does a credential or a cookie travel. */
+import type { IncomingHttpHeaders } from 'node:http';
+
+const requestHeaders = ['accept', 'content-type', 'traceparent'] as const;
+
+const answerHeaders = [
+  'cache-control',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'retry-after',
+  'vary',
+  'x-vertex-ai-deployed-model-id',
+  'x-vertex-ai-endpoint-id',
+  'x-vertex-ai-model',
+  'x-vertex-ai-model-version-id',
+] as const;
+
+/** As Vertex's headers say; null where they do not. */
+export interface ServedBy {
+  deployedModelId: string | null;
+  model: string | null;
+  modelVersionId: string | null;
+}
+
+export interface RequestShape {
+  /** True when the body's encoding is the caller's still: functions-framework inflates what it reads. */
+  isBodyEncoded: boolean;
+  /** True when the answer's bytes are passed on as they are, so that the caller may choose their encoding. */
+  isAnswerPassedOn: boolean;
+  accessToken: string | null;
+}
+
+/** The headers that go upstream. The caller's key is not among them; the only credential is the proxy's own. */
+export function upstreamHeaders(headers: IncomingHttpHeaders, shape: RequestShape): Record<string, string> {
+  const picked: Record<string, string> = { 'content-type': 'application/json', 'accept-encoding': 'identity' };
+  for (const name of requestHeaders) copy(picked, headers, name);
+  if (shape.isBodyEncoded) copy(picked, headers, 'content-encoding');
+  if (shape.isAnswerPassedOn) copy(picked, headers, 'accept-encoding');
+  if (shape.accessToken !== null) picked['authorization'] = `Bearer ${shape.accessToken}`;
+  return picked;
+}
+
+/** The headers that go back to the caller. */
+export function callerHeaders(headers: IncomingHttpHeaders): Record<string, string> {
+  const picked: Record<string, string> = {};
+  for (const name of answerHeaders) copy(picked, headers, name);
+  return picked;
+}
+
+export function servedBy(headers: IncomingHttpHeaders): ServedBy {
+  return {
+    deployedModelId: text(headers['x-vertex-ai-deployed-model-id']),
+    model: text(headers['x-vertex-ai-model']),
+    modelVersionId: text(headers['x-vertex-ai-model-version-id']),
+  };
+}
+
+function copy(to: Record<string, string>, from: IncomingHttpHeaders, name: string): void {
+  const value = text(from[name]);
+  if (value !== null) to[name] = value;
+}
+
+/** A header given twice is no single value: the first counts. */
+function text(value: string | string[] | undefined): string | null {
+  const first = typeof value === 'object' ? value[0] : value;
+  return first === undefined || first === '' ? null : first;
+}

@@ -1,0 +1,144 @@
+/** What does the proxy serve? The same description for people and for generators, open at GET /openapi.json. */
+
+const error = (description: string) => ({
+  description,
+  content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
+});
+
+const errors = {
+  400: error('The model cannot read the request.'),
+  401: error('No valid key was sent.'),
+  403: error('The caller is known, but may not use this endpoint.'),
+  404: error('No policy names this endpoint.'),
+  405: error('The path wants another method.'),
+  413: error('The body is too large.'),
+  429: error('The upstream has too much to do.'),
+  500: error('The model failed.'),
+  502: error('The upstream broke off, refused the proxy, or gave an answer that :predict cannot carry.'),
+  503: error('The upstream cannot be reached, or has no capacity.'),
+  504: error('No whole answer in time.'),
+};
+
+const servedByHeaders = {
+  'x-vertex-ai-deployed-model-id': {
+    description: 'The DeployedModel that answered.',
+    schema: { type: 'string' },
+  },
+};
+
+const anyBody = { '*/*': { schema: {} } };
+
+const operations = {
+  predict: {
+    summary: 'Predict',
+    description: 'Answers as Vertex AI does, without `modelDisplayName`.',
+    requestBody: {
+      required: true,
+      content: { 'application/json': { schema: { $ref: '#/components/schemas/PredictRequest' } } },
+    },
+    responses: {
+      200: {
+        description: 'Predictions, and who made them.',
+        headers: servedByHeaders,
+        content: { 'application/json': { schema: { $ref: '#/components/schemas/PredictResponse' } } },
+      },
+      ...errors,
+    },
+  },
+  rawPredict: {
+    summary: 'Predict, with any body',
+    description: "Passes the model's own status, type and bytes on, those of its errors included.",
+    requestBody: { content: anyBody },
+    responses: { 200: { description: "The model's answer.", headers: servedByHeaders, content: anyBody }, ...errors },
+  },
+  streamRawPredict: {
+    summary: 'Predict, with any body, and an answer that streams',
+    description: 'As rawPredict; what the model sends is passed on at once.',
+    requestBody: { content: anyBody },
+    responses: { 200: { description: "The model's answer.", headers: servedByHeaders, content: anyBody }, ...errors },
+  },
+};
+
+const pathText = (name: string, description: string) => ({
+  name,
+  in: 'path',
+  required: true,
+  description,
+  schema: { type: 'string' },
+});
+
+const long = {
+  path: '/v1/projects/{project}/locations/{location}/endpoints/{endpoint}',
+  parameters: [
+    pathText('project', 'Id or number of the project.'),
+    pathText('location', 'Region of the endpoint, such as us-central1.'),
+    pathText('endpoint', 'Id of the endpoint.'),
+  ],
+};
+
+const short = {
+  path: '/v1/endpoints/{alias}',
+  parameters: [pathText('alias', 'Name of the policy that names the endpoint.')],
+};
+
+const paths = Object.fromEntries(
+  [long, short].flatMap(({ path, parameters }) =>
+    Object.entries(operations).map(([verb, operation]) => [`${path}:${verb}`, { parameters, post: operation }]),
+  ),
+);
+
+/** The OpenAPI 3.1 document, as JSON text. */
+export const openapi: string = JSON.stringify({
+  openapi: '3.1.0',
+  info: {
+    title: 'Vertex Rollouts prediction proxy',
+    version: '1',
+    description: 'The prediction methods of the Vertex AI REST API, for clients outside Google Cloud.',
+  },
+  security: [{ key: [] }],
+  paths: {
+    ...paths,
+    '/openapi.json': {
+      get: {
+        summary: 'This document',
+        security: [],
+        responses: { 200: { description: 'OpenAPI 3.1.', content: { 'application/json': { schema: {} } } } },
+      },
+    },
+  },
+  components: {
+    securitySchemes: { key: { type: 'apiKey', in: 'header', name: 'x-goog-api-key' } },
+    schemas: {
+      PredictRequest: {
+        type: 'object',
+        required: ['instances'],
+        properties: { instances: { type: 'array', items: {} }, parameters: {} },
+      },
+      PredictResponse: {
+        type: 'object',
+        required: ['predictions'],
+        properties: {
+          predictions: {},
+          deployedModelId: { type: 'string' },
+          model: { type: 'string' },
+          modelVersionId: { type: 'string' },
+        },
+      },
+      Error: {
+        type: 'object',
+        required: ['error'],
+        properties: {
+          error: {
+            type: 'object',
+            required: ['code', 'message', 'status'],
+            properties: {
+              code: { type: 'integer' },
+              message: { type: 'string' },
+              status: { type: 'string' },
+            },
+          },
+        },
+      },
+    },
+  },
+});

@@ -1,0 +1,59 @@
+/**
+ * Who does what here? The composition root: environment → real clients → ports. Clients load when first used, so a
+ * function pays only for what it calls.
+ */
+import type { BlessingContext } from './engine/blessings.ts';
+import { type Environment, parseEnvironment } from './engine/environment.ts';
+import type { Observing } from './engine/observe.ts';
+import { policiesFromFolder } from './engine/policies-folder.ts';
+import type { PoliciesPort, Ports, StorePort } from './engine/ports.ts';
+import { openSqliteStore } from './engine/sqlite-store.ts';
+import { pubsubBus } from './gcp/bus.ts';
+import { type Clients, googleClients } from './gcp/clients.ts';
+import { vertexEndpoints } from './gcp/endpoints.ts';
+import { firestorePolicies } from './gcp/firestore-policies.ts';
+import { firestoreStore } from './gcp/firestore-store.ts';
+import { monitoringMetrics } from './gcp/metrics.ts';
+import { vertexModels } from './gcp/models.ts';
+import { tickSchedule } from './gcp/schedule.ts';
+
+export interface Wiring extends BlessingContext {
+  environment: Environment;
+  ports: Ports;
+  observing: Observing;
+}
+
+let wiring: Wiring | null = null;
+
+/** The wiring of this process, made on first use. Throws when the environment is not usable. */
+export function wired(): Wiring {
+  wiring ??= wire(parseEnvironment(process.env));
+  return wiring;
+}
+
+export function wire(environment: Environment): Wiring {
+  const clients = googleClients(environment);
+  const ports: Ports = {
+    endpoints: vertexEndpoints(clients),
+    models: vertexModels(clients),
+    metrics: monitoringMetrics(clients, environment),
+    bus: pubsubBus(clients),
+    schedule: tickSchedule(clients, environment),
+    policies: policiesOf(environment, clients),
+    store: storeOf(environment, clients),
+    now: Date.now,
+  };
+  // Google samples once a minute; an emulator as often as its time scale says, and a second is often enough.
+  const observing = { periodMs: environment.emulators.monitoring === null ? 60_000 : 1000 };
+  return { environment, ports, observing, project: environment.project };
+}
+
+function policiesOf(environment: Environment, clients: Clients): PoliciesPort {
+  return environment.policiesFolder === null
+    ? firestorePolicies(clients)
+    : policiesFromFolder(environment.policiesFolder);
+}
+
+function storeOf({ store }: Environment, clients: Clients): StorePort {
+  return store.kind === 'sqlite' ? openSqliteStore(store.path) : firestoreStore(clients);
+}

@@ -1,0 +1,33 @@
+/** How far apart are two histograms? Jensen-Shannon, as Vertex Model Monitoring measures numbers. */
+import { addHistograms, coarsen, type Histogram } from './evidence.ts';
+
+/**
+ * The Jensen-Shannon divergence (base 2, from 0 for alike to 1 for disjoint) of two samples in common bins, less what
+ * sampling alone makes of it: (bins in use - 1) · (1/n + 1/m) / (8 ln 2), first order in 1/n (Miller 1955). Never below 0.
+ * @example bins [8, 2] and [2, 8] of ten each: 0.278 before the correction of 0.036, 0.242 after.
+ */
+export function distanceOf(a: Histogram, b: Histogram): { distance: number; canaryCount: number; stableCount: number } {
+  const { bounds } = addHistograms(a, b);
+  const [left, right] = [coarsen(a, bounds), coarsen(b, bounds)];
+  const [n, m] = [sum(left), sum(right)];
+  if (n === 0 || m === 0) return { distance: 0, canaryCount: n, stableCount: m };
+  let divergence = 0;
+  let binsInUse = 0;
+  for (const [i, count] of left.entries()) {
+    const p = count / n;
+    const q = (right[i] ?? 0) / m;
+    const middle = (p + q) / 2;
+    if (middle > 0) binsInUse += 1;
+    divergence += half(p, middle) + half(q, middle);
+  }
+  const bias = ((binsInUse - 1) * (1 / n + 1 / m)) / (8 * Math.LN2);
+  return { distance: Math.max(0, divergence - bias), canaryCount: n, stableCount: m };
+}
+
+function half(share: number, middle: number): number {
+  return share === 0 ? 0 : (share / 2) * Math.log2(share / middle);
+}
+
+function sum(counts: number[]): number {
+  return counts.reduce((a, b) => a + b, 0);
+}

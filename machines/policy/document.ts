@@ -1,0 +1,210 @@
+/**
+ * What does the owner's YAML say? Text in, a Policy or every problem out, each with its line and what to write instead.
+ * Bounded: the text in bytes, aliases not at all, so that no document grows while it is read.
+ */
+import {
+  type ErrorCode,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  visit,
+  type YAMLError,
+} from 'yaml';
+import type { z } from 'zod';
+import { closest } from './closest.ts';
+import { shown } from './fields.ts';
+import type { Policy } from './policy.ts';
+import { documentSchema } from './schema.ts';
+import { formatDuration } from './units.ts';
+
+/** A policy is a page; anything near this is not one. */
+export const POLICY_BYTES_MAX = 64 * 1024;
+/** Beyond this many problems, the rest says nothing new. */
+const PROBLEMS_MAX = 100;
+/** Errors that leave the rest of the text readable, so that the rest is checked too. */
+const READABLE_ERRORS: ReadonlySet<ErrorCode> = new Set(['DUPLICATE_KEY', 'MULTIPLE_DOCS']);
+
+export interface Problem {
+  /** Where in the document: `spec.steps[2].percent`; empty for the document as a whole. */
+  path: string;
+  /** From 1; null where there is no text to point at. */
+  line: number | null;
+  column: number | null;
+  /** What was expected, and what was got. */
+  message: string;
+  /** What to write instead; null when that is the owner's to say. */
+  instead: string | null;
+}
+
+export type ParsedPolicy =
+  | { kind: 'ok'; policy: Policy; warnings: Problem[] }
+  | { kind: 'invalid'; problems: Problem[] };
+
+type LinePos = ReturnType<LineCounter['linePos']>;
+
+interface Finding {
+  path: readonly PropertyKey[];
+  /** True when the problem is the key itself, and not its value. */
+  isKey: boolean;
+  message: string;
+  instead: string | null;
+}
+
+/** Parses a policy document. Never throws: what is wrong with the text is in `problems`, all of it at once. */
+export function parsePolicy(text: string): ParsedPolicy {
+  const bytes = new TextEncoder().encode(text).length;
+  if (bytes > POLICY_BYTES_MAX) {
+    return invalid([placed(`expected at most ${POLICY_BYTES_MAX} bytes, got ${bytes}`, null, null)]);
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    logLevel: 'error',
+    stringKeys: true,
+  });
+  const syntax = document.errors.map((error) => {
+    const { message, instead } = reworded(error);
+    return placed(message, lines.linePos(error.pos[0]), instead);
+  });
+  if (!document.errors.every(({ code }) => READABLE_ERRORS.has(code))) return invalid(syntax);
+  visit(document, {
+    Alias: (_, { source, range }) => {
+      const message = `expected a value, got the alias *${source}; a policy is read without aliases`;
+      syntax.push(placed(message, lines.linePos(range?.[0] ?? 0), 'the value itself'));
+    },
+  });
+  const hasAliases = syntax.length > document.errors.length;
+  if (hasAliases) return invalid(syntax);
+
+  const findings = read(document.toJS({ maxAliasCount: 0 }));
+  const place = (finding: Finding): Problem => {
+    const offset = offsetOf(document.contents, finding);
+    return {
+      path: formatPath(finding.path),
+      ...position(lines.linePos(offset)),
+      message: finding.message,
+      instead: finding.instead,
+    };
+  };
+  if (findings.kind === 'invalid' || syntax.length > 0) return invalid([...syntax, ...findings.findings.map(place)]);
+  const odd = document.warnings.map(({ message, pos }) => placed(firstLine(message), lines.linePos(pos[0]), null));
+  return { kind: 'ok', policy: findings.policy, warnings: [...odd, ...findings.findings.map(place)] };
+}
+
+/** Parses a policy that was decoded before, such as from a database. Its problems have a path, and no line. */
+export function parsePolicyValue(value: unknown): ParsedPolicy {
+  const reading = read(value);
+  const problems = reading.findings.map(({ path, message, instead }) => ({
+    ...placed(message, null, instead),
+    path: formatPath(path),
+  }));
+  return reading.kind === 'ok' ? { kind: 'ok', policy: reading.policy, warnings: problems } : invalid(problems);
+}
+
+/** One line for a person: `delays.yaml:12:7 spec.steps[1].percent: expected …; write: …`. */
+export function formatProblem(file: string, { path, line, column, message, instead }: Problem): string {
+  const place = line === null ? file : `${file}:${line}:${column ?? 1}`;
+  return `${place} ${path === '' ? '' : `${path}: `}${message}${instead === null ? '' : `; write: ${instead}`}`;
+}
+
+type Reading =
+  | { kind: 'ok'; policy: Policy /** Warnings. */; findings: Finding[] }
+  | { kind: 'invalid'; findings: Finding[] };
+
+function read(value: unknown): Reading {
+  const parsed = documentSchema.safeParse(value);
+  return parsed.success
+    ? { kind: 'ok', policy: parsed.data, findings: doubts(parsed.data) }
+    : { kind: 'invalid', findings: parsed.error.issues.flatMap(toFindings) };
+}
+
+function toFindings(issue: z.core.$ZodIssue): Finding[] {
+  const { path, message } = issue;
+  if (issue.code === 'unrecognized_keys') {
+    // See mapping() in fields.ts: the message is the list of keys known there.
+    const known = message.split(' ');
+    return issue.keys.map((key) => ({
+      path: [...path, key],
+      isKey: true,
+      message: `expected one of ${known.join(', ')}, got the unknown key ${shown(key)}`,
+      instead: closest(key, known),
+    }));
+  }
+  const instead: unknown = issue.code === 'custom' ? issue.params?.['instead'] : null;
+  return [{ path, isKey: false, message, instead: typeof instead === 'string' ? instead : null }];
+}
+
+/** What is allowed, and probably not meant. */
+function doubts({ analysis, keepStableSeconds }: Policy): Finding[] {
+  const findings: Finding[] = [];
+  const doubt = (path: string[], message: string, instead: string) =>
+    findings.push({ path, isKey: false, message, instead });
+  const lag = formatDuration(analysis.metricLagSeconds);
+  for (const wait of ['inconclusive', 'noData'] as const) {
+    const { afterSeconds } = analysis[wait];
+    if (afterSeconds > analysis.metricLagSeconds) continue;
+    const message = `${formatDuration(afterSeconds)} is over before the first evidence can show (metricLag is ${lag}): every step would end here`;
+    doubt(['spec', 'analysis', wait, 'after'], message, `more than ${lag}`);
+  }
+  if (keepStableSeconds === 0) {
+    const message = 'stable is undeployed as soon as the last hold is over: no rollback is possible afterwards';
+    doubt(['spec', 'keepStable'], message, '24h');
+  }
+  return findings;
+}
+
+/** Where in the text the finding is: its node, or the nearest one around it that is there. */
+function offsetOf(root: unknown, { path, isKey }: Finding): number {
+  let node = root;
+  for (const [depth, segment] of path.entries()) {
+    if (isMap(node)) {
+      const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === segment);
+      if (pair === undefined) break;
+      const isHere = isKey && depth === path.length - 1;
+      // A key without a value has nothing to point at but itself.
+      node = isHere || !isNode(pair.value) ? pair.key : pair.value;
+    } else if (isSeq(node)) node = node.items[Number(segment)] ?? node;
+    else break;
+  }
+  return isNode(node) ? (node.range?.[0] ?? 0) : 0;
+}
+
+/** The errors that a policy's author is likely to meet, in our words. */
+const REWORDED: Partial<Record<ErrorCode, { message: string; instead: string | null }>> = {
+  DUPLICATE_KEY: { message: 'expected each key once, got this one again', instead: null },
+  MULTIPLE_DOCS: { message: 'expected one policy, got another document', instead: 'one file for each policy' },
+  BAD_ALIAS: { message: 'expected a value, got a bare asterisk', instead: '"*" in quotes' },
+  TAB_AS_INDENT: { message: 'expected spaces, got a tab as indentation', instead: 'two spaces' },
+};
+
+function reworded({ code, message }: YAMLError): { message: string; instead: string | null } {
+  return REWORDED[code] ?? { message: `expected YAML, got: ${firstLine(message)}`, instead: null };
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, segment) => {
+    if (typeof segment === 'number') return `${text}[${segment}]`;
+    return text === '' ? String(segment) : `${text}.${String(segment)}`;
+  }, '');
+}
+
+function placed(message: string, at: LinePos | null, instead: string | null): Problem {
+  return { path: '', ...position(at), message, instead };
+}
+
+function position(at: LinePos | null): { line: number | null; column: number | null } {
+  return { line: at?.line ?? null, column: at?.col ?? null };
+}
+
+function firstLine(text: string): string {
+  return text.split('\n')[0] ?? '';
+}
+
+function invalid(problems: Problem[]): ParsedPolicy {
+  const inOrder = problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
+  return { kind: 'invalid', problems: inOrder.slice(0, PROBLEMS_MAX) };
+}

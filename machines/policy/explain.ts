@@ -1,0 +1,100 @@
+/** What will this policy do? The policy in plain sentences, for the person who must answer for it. */
+import type { Policy, Step } from './policy.ts';
+import { formatDuration, formatPercent } from './units.ts';
+
+/** One sentence a line: what it is for, how long it takes at least, what it asks, what stops it, what comes after. */
+export function explainPolicy(policy: Policy): string[] {
+  return [...course(policy), ...demands(policy), ...stops(policy), ...around(policy)];
+}
+
+/**
+ * How long a rollout without a hitch takes at least, from the moment the canary is ready to the end of the last hold.
+ * A step lasts its hold, or until evidence about it can show, whichever is longer.
+ */
+export function shortestSeconds({ steps, analysis }: Policy): number {
+  return steps.reduce((sum, { holdSeconds }) => sum + Math.max(holdSeconds, analysis.metricLagSeconds), 0);
+}
+
+function course(policy: Policy): string[] {
+  const approvals = policy.steps.filter((step) => step.approval).map((step) => `${step.percent}%`);
+  const shortest = formatDuration(shortestSeconds(policy));
+  const deadline = formatDuration(policy.deploy.deadlineSeconds);
+  return [
+    `Policy ${policy.name} takes every blessed version of ${subject(policy)} to 100% of ${policy.endpoint}.`,
+    `The canary gets ${policy.steps.map(describeStep).join(', then ')}.`,
+    `A healthy rollout takes at least ${shortest} once the canary is deployed; the deployment may take up to ${deadline}.`,
+    ...(approvals.length === 0 ? [] : [`A person must approve before it goes on from ${approvals.join(', ')}.`]),
+  ];
+}
+
+function demands({ analysis }: Policy): string[] {
+  const { errorRate, latency, drift } = analysis;
+  const checks = [
+    `errors at most ${formatPercent(errorRate.maxRatio)} of requests, and no more than ${points(errorRate.marginRatio)} above stable`,
+    ...(latency === null
+      ? []
+      : [`latency at the ${formatPercent(latency.quantileRatio)} quantile at most ${latency.maxRatio} times stable's`]),
+    ...(drift === null ? [] : [`drift at most ${drift.maxDistance}`]),
+  ];
+  return [
+    `Each rise needs a healthy verdict on requests seen since the step took effect: at least ${analysis.minRequests} of the canary's, ${checks.join(', ')}.`,
+    ...(latency === null ? ['Latency is not judged.'] : []),
+    `Metrics are read up to ${formatDuration(analysis.metricLagSeconds)} ago, because the newest are not complete.`,
+  ];
+}
+
+function stops({ analysis, exposure }: Policy): string[] {
+  const { noData, inconclusive, incident } = analysis;
+  const incidents = { pause: 'pauses the rollout', rollBack: 'rolls back', ignore: 'changes nothing' } as const;
+  return [
+    'An unhealthy verdict rolls back at once: all traffic returns to what served before.',
+    `A canary that is no worse than stable is rolled back by chance in at most ${formatPercent(analysis.falseRollbackRatio)} of rollouts.`,
+    `It is also rolled back when it has caused ${exposure.maxExcessErrors} errors more than stable would have.`,
+    `No request at all for ${formatDuration(noData.afterSeconds)} ${outcomes[noData.outcome]}; no data is never healthy.`,
+    `Evidence that stays undecided for ${formatDuration(inconclusive.afterSeconds)} ${outcomes[inconclusive.outcome]}.`,
+    `An open incident of Cloud Monitoring on the endpoint ${incidents[incident]}.`,
+  ];
+}
+
+function around(policy: Policy): string[] {
+  const { freeze, keepStableSeconds, keepFailedCanarySeconds, onNewBlessing } = policy;
+  const windows = freeze.map((window) => window.text).join('; ');
+  return [
+    ...(freeze.length === 0
+      ? []
+      : [`No share rises during ${windows}; rolling back and aborting are always possible.`]),
+    `A newer blessing ${onNewBlessing === 'replace' ? 'takes the canary off and starts in its place' : 'waits until this rollout is over'}.`,
+    keepStableSeconds === 0
+      ? 'After the last hold the old version is undeployed at once.'
+      : `After the last hold the old version stays deployed for ${formatDuration(keepStableSeconds)}.`,
+    keepFailedCanarySeconds === 0
+      ? 'A canary that was rolled back is undeployed at once.'
+      : `A canary that was rolled back stays deployed, without traffic, for ${formatDuration(keepFailedCanarySeconds)}.`,
+    `The canary runs on ${machines(policy)}.`,
+  ];
+}
+
+const outcomes = { pause: 'pauses the rollout', rollBack: 'rolls back' } as const;
+
+function subject({ match }: Policy): string {
+  if (match.kind === 'model') return match.model;
+  if (match.kind === 'any') return 'any model in the same location';
+  const labels = Object.entries(match.labels).map(([key, value]) => `${key}=${value}`);
+  return `any model in the same location that is labelled ${labels.join(', ')}`;
+}
+
+function describeStep({ percent, holdSeconds }: Step): string {
+  return `${percent}% for at least ${formatDuration(holdSeconds)}`;
+}
+
+function points(ratio: number): string {
+  return `${formatPercent(ratio).slice(0, -1)} percentage points`;
+}
+
+function machines({ deploy }: Policy): string {
+  const { minReplicas: min, maxReplicas: max, accelerator, autoscaling, machineType } = deploy;
+  const replicas = min === max ? `${min}` : `${min} to ${max}`;
+  const extra = accelerator === null ? '' : `, each with ${accelerator.count} ${accelerator.type}`;
+  const scaling = autoscaling.map(({ metric, targetPercent }) => `${metric} at ${targetPercent}%`).join(', ');
+  return `${replicas} × ${machineType}${extra}${scaling === '' ? '' : `, scaled by ${scaling}`}`;
+}

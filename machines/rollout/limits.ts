@@ -1,0 +1,26 @@
+/** The machine's bounds, each with its reason. */
+
+export const machineLimits = {
+  /** Eventless arrows taken in a row; the chart needs four at most, a cycle would hang for ever. */
+  iterationsMax: 50,
+  /** Tries of one effect: the first follows at once, later ones wait twice as long each, up to the maximum. */
+  retrySecondsMin: 1,
+  retrySecondsMax: 60,
+  /** A share that could not be raised for this long is not worth waiting for: roll back. */
+  shiftSecondsMax: 30 * 60,
+  /** Reading the endpoint and the model to begin with; longer than any outage that heals by itself. */
+  prepareSecondsMax: 60 * 60,
+  /** Undeploying what serves nothing; after so many refusals a person is told, and the rollout ends without it. */
+  removeAttemptsMax: 10,
+  /** After so many refusals in a row to restore the traffic, a person is told; trying goes on. */
+  attentionAttempts: 5,
+  /** Splits that we wrote or may have written since the last confirmed one. Each costs a decision; two are usual. */
+  attemptedMax: 8,
+  /** Windows remembered per source of evidence, and sources. Contiguous windows merge, so eight gaps are many. */
+  windowsMax: 8,
+  sourcesMax: 64,
+  /** Ended rollouts remembered per endpoint, so that a version is not started again by a late copy of its blessing. */
+  historyMax: 50,
+  /** Notifications that wait for the bus; beyond it the oldest go, which the journal still tells. */
+  outboxMax: 50,
+} as const;

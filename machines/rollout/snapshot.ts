@@ -1,0 +1,60 @@
+/**
+ * How is a rollout kept between two calls? A small JSON form with a schema number, parsed whenever it is loaded.
+ * The number rises with every change of its shape; code that meets a newer one stops politely.
+ */
+import { initialTransition, type SnapshotFrom, transition } from 'xstate';
+import { z } from 'zod';
+import { contextSchema, type RolloutInput } from './context.ts';
+import type { RolloutEvent } from './events.ts';
+import { type Duty, rolloutMachine } from './statechart.ts';
+
+export const snapshotSchemaVersion = 1;
+
+const progressSchema = z.union([
+  z.enum(['promoted', 'rolledBack', 'aborted', 'failed', 'superseded']),
+  z.strictObject({
+    forward: z.union([
+      z.enum(['deploying', 'warming']),
+      z.strictObject({ preparing: z.enum(['inspecting', 'holdingReplicas']) }),
+      z.strictObject({ moving: z.enum(['shifting', 'promoting']) }),
+      z.strictObject({ analysing: z.enum(['watching', 'awaitingApproval']) }),
+      z.strictObject({ observing: z.enum(['holding', 'keeping', 'retiring']) }),
+    ]),
+  }),
+  z.strictObject({ rollingBack: z.enum(['restoring', 'cleaning']) }),
+]);
+
+export const storedRolloutSchema = z.strictObject({
+  schema: z.literal(snapshotSchemaVersion),
+  value: z.strictObject({ progress: progressSchema, pause: z.enum(['running', 'paused', 'ended']) }),
+  context: contextSchema,
+});
+
+export type StoredRollout = z.infer<typeof storedRolloutSchema>;
+type Snapshot = SnapshotFrom<typeof rolloutMachine>;
+
+export function startRollout(input: RolloutInput): StoredRollout {
+  const [snapshot] = initialTransition(rolloutMachine, input);
+  if (snapshot.status === 'error') throw new Error('the statechart failed to start', { cause: snapshot.error });
+  return stored(snapshot);
+}
+
+/** The rollout after the event; the very same object when no arrow took it. */
+export function stepRollout(rollout: StoredRollout, event: RolloutEvent): StoredRollout {
+  const before = restored(rollout);
+  const [after] = transition(rolloutMachine, before, event);
+  return after === before ? rollout : stored(after);
+}
+
+/** What the rollout's state owes the world; null when it is over. */
+export function dutyOf(rollout: StoredRollout): Duty | null {
+  return Object.values(restored(rollout).getMeta()).find((meta) => meta !== undefined)?.owes ?? null;
+}
+
+function restored({ value, context }: StoredRollout): Snapshot {
+  return rolloutMachine.resolveState({ value, context });
+}
+
+function stored(snapshot: Snapshot): StoredRollout {
+  return storedRolloutSchema.parse({ schema: snapshotSchemaVersion, value: snapshot.value, context: snapshot.context });
+}

@@ -1,0 +1,222 @@
+/** Is every request in exactly one window, whatever happens to the messages? */
+import * as fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createCounters, type EvidenceMessage, latencyBoundsMs } from '../../../functions/proxy/counters.ts';
+import { variantCountsSchema } from '../../../machines/analysis/evidence.ts';
+
+const endpoint = 'projects/demo/locations/us-central1/endpoints/456';
+const start = Date.parse('2026-03-01T12:00:00.000Z');
+
+beforeEach(() => void vi.useFakeTimers({ now: start }));
+afterEach(() => void vi.useRealTimers());
+
+function startCounters(
+  publish: (message: EvidenceMessage) => Promise<void>,
+): ReturnType<typeof createCounters> & { serve(deployedModelId?: string | null, latencyMs?: number): void } {
+  const counters = createCounters({
+    publish,
+    now: Date.now,
+    source: 'proxy:test',
+    intervalMs: 5_000,
+    idleMs: 60_000,
+  });
+  return {
+    ...counters,
+    serve: (deployedModelId = '7', latencyMs = 0) =>
+      counters.count(endpoint, { deployedModelId, startedAt: Date.now() - latencyMs, latencyMs, isError: false }),
+  };
+}
+
+function sent(): { messages: EvidenceMessage[]; publish: (message: EvidenceMessage) => Promise<void> } {
+  const messages: EvidenceMessage[] = [];
+  return {
+    messages,
+    publish: (message) => {
+      messages.push(message);
+      return Promise.resolve();
+    },
+  };
+}
+
+const requestsOf = (messages: EvidenceMessage[]) =>
+  messages.flatMap(({ variants }) => Object.values(variants)).reduce((sum, { requests }) => sum + requests, 0);
+
+describe('reports', () => {
+  it('tell a lone request at once, as the evidence message of the contract', async () => {
+    const { messages, publish } = sent();
+    startCounters(publish).serve('7', 40);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(messages).toHaveLength(1);
+    expect(messages[0]).toMatchObject({
+      endpoint,
+      window: { from: '2026-03-01T11:59:59.960Z', to: '2026-03-01T12:00:00.000Z' },
+      source: 'proxy:test',
+    });
+    expect(variantCountsSchema.parse(messages[0]?.variants['7'])).toMatchObject({ requests: 1, errors: 0 });
+  });
+
+  it('come at most once in each interval while requests do', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    for (let i = 0; i < 100; i += 1) {
+      counters.serve();
+      await vi.advanceTimersByTimeAsync(200);
+    }
+    expect(messages.length).toBeLessThanOrEqual(5);
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(requestsOf(messages)).toBe(100);
+  });
+
+  it('follow each other without overlap, and begin with their first request', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    for (const idleMs of [0, 0, 1, 4_999, 5_001, 3_600_000, 2]) {
+      await vi.advanceTimersByTimeAsync(idleMs);
+      counters.serve();
+    }
+    await counters.flush();
+    const windows = messages.map(({ window }) => ({ from: Date.parse(window.from), to: Date.parse(window.to) }));
+    for (const [i, { from, to }] of windows.entries()) {
+      expect(to).toBeGreaterThan(from);
+      expect(from).toBeGreaterThanOrEqual(windows[i - 1]?.to ?? 0);
+    }
+    expect(windows.some(({ from }) => from === start + 10_001 + 3_600_000)).toBe(true);
+    expect(requestsOf(messages)).toBe(7);
+  });
+
+  it('leave no timer behind once everything has arrived', async () => {
+    const { publish } = sent();
+    const counters = startCounters(publish);
+    counters.serve();
+    counters.serve();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('stop trying when no requests come, and go on with the next one', async () => {
+    const arrived = new Map<string, EvidenceMessage>();
+    let attempts = 0;
+    let isDown = true;
+    const counters = startCounters((message) => {
+      attempts += 1;
+      if (isDown) return Promise.reject(new Error('down'));
+      arrived.set(message.window.from, message);
+      return Promise.resolve();
+    });
+    counters.serve();
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    expect(attempts).toBeGreaterThan(5);
+    expect(attempts).toBeLessThan(20);
+    expect(vi.getTimerCount()).toBe(0);
+    isDown = false;
+    counters.serve();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(requestsOf([...arrived.values()])).toBe(2);
+  });
+});
+
+describe('counts', () => {
+  it('put a latency into the first bucket that holds it', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    const highest = latencyBoundsMs.at(-1) ?? 0;
+    for (const latencyMs of [0, 1, 1.1, 100, highest, highest + 1]) counters.serve('7', latencyMs);
+    await counters.flush();
+    const total = Array.from({ length: latencyBoundsMs.length + 1 }, () => 0);
+    for (const { variants } of messages) {
+      for (const [i, value] of (variants['7']?.latencyMs.counts ?? []).entries()) total[i] = (total[i] ?? 0) + value;
+    }
+    const expected = new Map([
+      [0, 2],
+      [1, 1],
+      [latencyBoundsMs.findIndex((bound) => bound >= 100), 1],
+      [latencyBoundsMs.length - 1, 1],
+      [latencyBoundsMs.length, 1],
+    ]);
+    expect(total).toEqual(total.map((_, i) => expected.get(i) ?? 0));
+  });
+
+  it('keep answers that named nobody under "unattributed", and those beyond the bound of variants too', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    counters.serve(null);
+    await vi.advanceTimersByTimeAsync(0);
+    for (let id = 0; id < 100; id += 1) counters.serve(String(id));
+    await counters.flush();
+    expect(Object.keys(messages[0]?.variants ?? {})).toEqual(['unattributed']);
+    expect(Object.keys(messages[1]?.variants ?? {}).length).toBeLessThanOrEqual(33);
+    expect(requestsOf(messages)).toBe(101);
+  });
+
+  it('fit into a message, however many variants there are', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    counters.serve(null);
+    await vi.advanceTimersByTimeAsync(0);
+    for (let id = 0; id < 100; id += 1) counters.serve(`1234567890123456${id}`, id * 1000);
+    await counters.flush();
+    expect(JSON.stringify(messages[1]).length).toBeLessThan(64 * 1024);
+  });
+});
+
+describe('every request', () => {
+  it('arrives exactly once, though messages are lost, and arrive though they seem lost', async () => {
+    const step = fc.oneof(
+      { weight: 6, arbitrary: fc.record({ kind: fc.constant('serve' as const), id: fc.constantFrom('7', '8', null) }) },
+      {
+        weight: 3,
+        arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 0, max: 9_000 }) }),
+      },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant('flush' as const) }) },
+    );
+    const fate = fc.record({
+      outcome: fc.constantFrom('arrives', 'lost', 'seems lost'),
+      delayMs: fc.constantFrom(0, 0, 30, 7_000),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), fc.array(fate, { maxLength: 40 }), async (steps, fates) => {
+        // As the contract says: of a source, a window that begins when one before did is a copy.
+        const arrived = new Map<string, EvidenceMessage>();
+        const copies: [EvidenceMessage, EvidenceMessage][] = [];
+        const counters = startCounters(async (message) => {
+          const { outcome, delayMs } = fates.shift() ?? { outcome: 'arrives', delayMs: 0 };
+          if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+          if (outcome !== 'lost') {
+            const before = arrived.get(message.window.from);
+            if (before !== undefined) copies.push([before, structuredClone(message)]);
+            arrived.set(message.window.from, structuredClone(message));
+          }
+          if (outcome !== 'arrives') throw new Error(outcome);
+        });
+        const flushing: Promise<void>[] = [];
+        const served: Record<string, number> = {};
+        for (const action of steps) {
+          if (action.kind === 'wait') await vi.advanceTimersByTimeAsync(action.ms);
+          else if (action.kind === 'flush') flushing.push(counters.flush());
+          else {
+            counters.serve(action.id);
+            const id = action.id ?? 'unattributed';
+            served[id] = (served[id] ?? 0) + 1;
+          }
+        }
+        fates.length = 0;
+        // An idle endpoint's last window may wait for the next request: that is this one.
+        await vi.advanceTimersByTimeAsync(60_000);
+        if (Object.keys(served).length > 0) {
+          counters.serve('7');
+          served['7'] = (served['7'] ?? 0) + 1;
+        }
+        await vi.advanceTimersByTimeAsync(60_000);
+        await Promise.all([...flushing, counters.flush()]);
+
+        const seen: Record<string, number> = {};
+        for (const { variants } of arrived.values()) {
+          for (const [id, { requests }] of Object.entries(variants)) seen[id] = (seen[id] ?? 0) + requests;
+        }
+        expect(seen).toEqual(served);
+        for (const [before, copy] of copies) expect(copy).toEqual(before);
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
