@@ -1,19 +1,24 @@
 /** How does a person's word reach the controller? Commands and blessings, published to the system's topics. */
 import { parseEnvironment } from '../functions/engine/environment.ts';
 import { PermanentError, TransientError } from '../functions/engine/errors.ts';
+import { blessingMessageSchema, commandMessageSchema, type commandNames } from '../functions/engine/messages.ts';
 import { pubsubBus } from '../functions/gcp/bus.ts';
 import { googleClients } from '../functions/gcp/clients.ts';
 import { parseEndpointName, parseModelName } from '../machines/rollout/resource-name.ts';
 import type { System } from './system.ts';
 import { CliError, exitCodes } from './world.ts';
 
-export type Topic = 'rollout-commands' | 'model-blessings';
+/** What the controller understands, by topic; what it would not is not sent. */
+const schemas = { 'rollout-commands': commandMessageSchema, 'model-blessings': blessingMessageSchema } as const;
 
-export const commands = ['pause', 'resume', 'abort', 'promote', 'promote-full', 'approve', 'retry'] as const;
-export type Command = (typeof commands)[number];
+export type Topic = keyof typeof schemas;
+export type Command = (typeof commandNames)[number];
 
 /** Publishes one message and waits until Pub/Sub has it. Throws a CliError within the call's deadline. */
 export async function send(system: System, topic: Topic, message: Record<string, string>): Promise<void> {
+  const [issue] = schemas[topic].safeParse(message).error?.issues ?? [];
+  if (issue !== undefined)
+    throw usage(`Expected a message that the controller understands, got ${issue.path.join('.')}: ${issue.message}`);
   const project = projectOf(system);
   // A topic has no region: any will do where none is given.
   const { PUBSUB_EMULATOR_HOST, ROLLOUT_LOCATION = 'global' } = system.env;

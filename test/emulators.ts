@@ -2,13 +2,14 @@
  * Google's own emulators for tests: found where gcloud keeps them, started once for a group of tests, stopped with it.
  * Where one is not installed its tests are skipped by name; in CI they fail.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, globSync, realpathSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe } from 'vitest';
+import { createProcessGuard } from '../emulator/process-guard.ts';
 
 interface Emulator {
   component: string;
@@ -76,20 +77,17 @@ function withEmulator(emulator: Emulator, name: string, tests: (emulator: Runnin
 async function start(emulator: Emulator, jar: string): Promise<{ host: string; stop(): Promise<void> }> {
   const port = await freePort();
   const program = emulator.mainClass === null ? ['-jar', jar] : ['-cp', jar, emulator.mainClass];
-  // Java itself, without gcloud's scripts around it: what is killed is then what was started.
-  const child = spawn('java', ['-Xmx256m', ...program, '--host=127.0.0.1', `--port=${port}`], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const guard = createProcessGuard();
+  // Java itself, without gcloud's scripts around it; the guard ends it even if the test's process is killed.
+  const child = guard.start('java', ['-Xmx256m', ...program, '--host=127.0.0.1', `--port=${port}`], {
+    PATH: process.env['PATH'] ?? '',
   });
-  const kill = () => child.kill('SIGKILL');
-  process.once('exit', kill);
   await isServing(emulator, child);
   return {
     host: `127.0.0.1:${port}`,
     async stop() {
-      process.off('exit', kill);
-      if (child.exitCode !== null) return;
-      const exited = once(child, 'exit');
-      kill();
+      const exited = child.exitCode === null ? once(child, 'exit') : null;
+      guard.close();
       await exited;
     },
   };

@@ -59,8 +59,9 @@ export function deployModel(context: WorldContext, endpointName: string, order: 
     statusMessage: '',
     statusAt: at,
   });
-  const own = version.containerSpec?.deploymentTimeoutSeconds ?? null;
-  const deadlineMs = own === null ? context.timings.deployDeadlineMs : own * 1000;
+  const { timeScale, deployDeadlineMs, deployDeadlineMsMin } = context.timings;
+  const ownMs = (version.containerSpec?.deploymentTimeoutSeconds ?? 0) * 1000;
+  const deadlineMs = ownMs === 0 ? deployDeadlineMs : Math.max(ownMs / timeScale, deployDeadlineMsMin);
   const work = { kind: 'deploy', endpoint: endpoint.name, deployedModelId: id, split: { ...split } } as const;
   const operation = startOperation(context, endpoint.name, work, context.timings.deployMs, deadlineMs);
   operation.stage = 'STARTING_DEPLOYMENT';

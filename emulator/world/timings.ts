@@ -1,11 +1,15 @@
 /** How long do things take here? What Google takes, in real milliseconds after division by the time scale. */
 
 export interface Timings {
+  /** How many times as fast as Google's clock. */
+  timeScale: number;
   createMs: number;
   /** From the call to the end of the operation, for a container that is healthy in time. */
   deployMs: number;
   /** After this long without a healthy container a deployment has failed. */
   deployDeadlineMs: number;
+  /** A process takes real time to start, however fast the clock: no deployment fails earlier than this. */
+  deployDeadlineMsMin: number;
   undeployMs: number;
   mutateMs: number;
   uploadMs: number;
@@ -16,7 +20,6 @@ export interface Timings {
   metricLagMs: number;
 }
 
-/** A process takes real seconds to start, however fast the clock: no deployment fails earlier than this. */
 const deployDeadlineMsMin = 15_000;
 
 /** Returns the durations of a world that is `timeScale` times as fast as Google's (1 to 36,000). */
@@ -26,9 +29,11 @@ export function timingsFor(timeScale: number): Timings {
   }
   const scaled = (seconds: number): number => (seconds * 1000) / timeScale;
   return {
+    timeScale,
     createMs: scaled(10),
     deployMs: scaled(300),
     deployDeadlineMs: Math.max(scaled(1800), deployDeadlineMsMin),
+    deployDeadlineMsMin,
     undeployMs: scaled(60),
     mutateMs: scaled(120),
     uploadMs: scaled(20),

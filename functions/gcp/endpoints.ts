@@ -11,7 +11,7 @@ import { limits } from '../engine/limits.ts';
 import type { DeployOrder, EndpointsPort, EndpointView, OperationView } from '../engine/ports.ts';
 import { acceleratorNumber } from './accelerators.ts';
 import type { Clients } from './clients.ts';
-import { call, errorCodeOf, parseReply } from './status.ts';
+import { call, parseReply } from './status.ts';
 
 const replicasSchema = z.object({ minReplicaCount: z.int(), maxReplicaCount: z.int() });
 
@@ -67,8 +67,9 @@ export function vertexEndpoints(clients: Clients): EndpointsPort {
     async writeSplit(endpoint, split, etag) {
       const name = `UpdateEndpoint ${endpoint}`;
       // An update without an etag overwrites blindly, so an empty one must never reach the service.
-      if (etag === '')
+      if (etag === '') {
         throw new PermanentError('internal', `${name}: a split is only written with the etag that was read`);
+      }
       const request = {
         endpoint: { name: endpoint, trafficSplit: split, etag },
         updateMask: { paths: ['traffic_split'] },
@@ -79,9 +80,10 @@ export function vertexEndpoints(clients: Clients): EndpointsPort {
 
     async deploy(endpoint, order) {
       const name = `DeployModel ${order.model}@${order.versionId} as ${order.deployedModelId} to ${endpoint}`;
-      // An empty split leaves the traffic as it is, and the new model at 0 %.
-      const request = { endpoint, deployedModel: deployedModel(order), trafficSplit: {} };
-      const [operation] = await ask(name, (client, options) => client.deployModel(request, options));
+      const [operation] = await ask(name, (client, options) =>
+        // An empty split leaves the traffic as it is, and the new model at 0 %.
+        client.deployModel({ endpoint, deployedModel: deployedModel(order), trafficSplit: {} }, options),
+      );
       return started(name, operation.name);
     },
 
@@ -106,27 +108,28 @@ export function vertexEndpoints(clients: Clients): EndpointsPort {
     async readOperation(operation) {
       const name = `GetOperation ${operation}`;
       return ask(name, async (client, options) => {
-        const { longrunning } = (await import('google-gax')).operationsProtos.google;
-        const request = new longrunning.GetOperationRequest({ name: operation });
+        const { operationsProtos, Status } = await import('google-gax');
+        const request = new operationsProtos.google.longrunning.GetOperationRequest({ name: operation });
         const [reply] = await client.operationsClient.getOperation(request, options);
-        return operationView(client, parseReply(name, operationSchema, reply));
+        return operationView(client, Status, parseReply(name, operationSchema, reply));
       });
     },
 
     async listOperations(endpoint) {
       const name = `ListOperations ${endpoint}`;
       return ask(name, async (client, options) => {
-        const { longrunning } = (await import('google-gax')).operationsProtos.google;
+        const { operationsProtos, Status } = await import('google-gax');
+        const { ListOperationsRequest } = operationsProtos.google.longrunning;
         const found: OperationView[] = [];
         let pageToken = '';
         for (let page = 0; page < limits.pagesMax; page++) {
-          const request = new longrunning.ListOperationsRequest({ name: endpoint, pageSize: 100, pageToken });
+          const request = new ListOperationsRequest({ name: endpoint, pageSize: 100, pageToken });
           const reply: unknown = await client.operationsClient.listOperations(request, {
             ...options,
             autoPaginate: false,
           });
           const [operations, , response] = parseReply(name, operationsPageSchema, reply);
-          found.push(...operations.map((operation) => operationView(client, operation)));
+          found.push(...operations.map((operation) => operationView(client, Status, operation)));
           pageToken = response.nextPageToken ?? '';
           if (pageToken === '') break;
         }
@@ -167,13 +170,16 @@ function endpointView(name: string, reply: unknown): EndpointView {
   };
 }
 
-function operationView(client: EndpointServiceClient, operation: z.output<typeof operationSchema>): OperationView {
+function operationView(
+  client: EndpointServiceClient,
+  statusNames: Record<number, string>,
+  { name, done, metadata, error }: z.output<typeof operationSchema>,
+): OperationView {
   return {
-    name: operation.name,
-    done: operation.done,
-    stage: stageOf(client, operation.metadata),
-    error:
-      operation.error == null ? null : { code: errorCodeOf(operation.error.code), message: operation.error.message },
+    name,
+    done,
+    stage: stageOf(client, metadata),
+    error: error == null ? null : { code: statusNames[error.code] ?? 'UNKNOWN', message: error.message },
   };
 }
 

@@ -57,11 +57,6 @@ const thrownSchema = z.object({
   message: z.string().catch('no message'),
 });
 
-/** Our code for a gRPC status number, as found in the `error` of an operation. */
-export function errorCodeOf(status: number): ErrorCode {
-  return byStatus[status]?.code ?? 'internal';
-}
-
 /** What was thrown by `name`, as our error; our own errors pass unchanged. Keeps Google's text. */
 export function translate(name: string, thrown: unknown): TransientError | PermanentError {
   if (thrown instanceof TransientError || thrown instanceof PermanentError) return thrown;

@@ -5,33 +5,35 @@
 import { z } from 'zod';
 import { parseEndpointName } from '../rollout/resource-name.ts';
 import { closest } from './closest.ts';
-import { parseDurationSeconds, parsePercentRatio } from './units.ts';
+import { formatPercent, parseDurationSeconds, parsePercentRatio } from './units.ts';
 
 export type Context = z.core.$RefinementCtx;
-export interface Complaint {
+interface Complaint {
   message: string;
   instead?: string | null;
   path?: (string | number)[];
 }
 
+/** In seconds. */
 export const duration = scalar(
   'a duration such as 30s, 10m or 1h30m',
   (value) => (typeof value === 'string' ? parseDurationSeconds(value) : null),
   (value) => (typeof value === 'number' && Number.isInteger(value) && value >= 0 ? `${value}s` : null),
 );
+/** As a ratio. */
 export const percent = scalar(
   'a percent such as 5% or 0.5%',
   (value) => (typeof value === 'string' ? parsePercentRatio(value) : null),
-  (value) =>
-    typeof value === 'number' && value >= 0 && value <= 1 ? `${Number((value * 100).toPrecision(6))}%` : null,
+  (value) => (typeof value === 'number' && value >= 0 && value <= 1 ? formatPercent(value) : null),
 );
+/** As a ratio, neither 0 nor 1. */
 export const innerPercent = scalar(
   'a percent above 0% and below 100%, such as 1%',
   (value) => {
     const ratio = typeof value === 'string' ? parsePercentRatio(value) : null;
     return ratio !== null && ratio > 0 && ratio < 1 ? ratio : null;
   },
-  (value) => (typeof value === 'number' && value > 0 && value < 1 ? `${Number((value * 100).toPrecision(6))}%` : null),
+  (value) => (typeof value === 'number' && value > 0 && value < 1 ? formatPercent(value) : null),
 );
 export const stepPercent = scalar(
   'a whole number from 1 to 100',
@@ -85,6 +87,7 @@ export function mapping<Shape extends z.ZodRawShape>(shape: Shape) {
   });
 }
 
+/** A list of such items. */
 export function list<Item extends z.ZodType>(item: Item) {
   return z.array(item, { error: (issue) => `expected a list, got ${shown(issue.input)}` });
 }
@@ -94,6 +97,7 @@ export function orOff<Inner extends z.ZodType>(inner: Inner) {
   return z.preprocess((value) => (value === 'off' || value === false ? null : value), inner.nullable());
 }
 
+/** One of these words. */
 export function choice<const Words extends readonly string[]>(words: Words) {
   const isWord = (value: unknown): value is Words[number] => typeof value === 'string' && words.includes(value);
   return scalar(
@@ -103,18 +107,19 @@ export function choice<const Words extends readonly string[]>(words: Words) {
   );
 }
 
+/** A number between two bounds, both included. */
 export function number(min: number, max: number) {
   return scalar(`a number from ${min} to ${max}`, (value) =>
     typeof value === 'number' && value >= min && value <= max ? value : null,
   );
 }
 
-export function named(expected: string, isGood: (text: string) => boolean) {
+function named(expected: string, isGood: (text: string) => boolean) {
   return scalar(expected, (value) => (typeof value === 'string' && isGood(value) ? value : null));
 }
 
 /** One value: `read` gives null for what it does not take, `suggest` what the writer probably meant. */
-export function scalar<Value>(
+function scalar<Value>(
   expected: string,
   read: (value: unknown) => Value | null,
   suggest: (value: unknown) => string | null = () => null,
@@ -125,23 +130,27 @@ export function scalar<Value>(
   });
 }
 
+/** Records a problem, and what to write instead of it. */
 export function complain(context: Context, { message, instead = null, path = [] }: Complaint): void {
   context.addIssue({ code: 'custom', message, path, params: { instead } });
 }
 
+/** Records a problem with a value for which there is no other: what it returns is never looked at. */
 export function refuse(context: Context, complaint: Complaint): never {
   complain(context, complaint);
   return z.NEVER;
 }
 
+/** As shown(), with the keys of a mapping. */
 export function shownKeys(value: unknown): string {
   return isMapping(value) ? `a mapping with ${Object.keys(value).slice(0, 5).join(', ') || 'nothing'}` : shown(value);
 }
 
-export function isWhole(value: unknown, min: number, max: number): value is number {
+function isWhole(value: unknown, min: number, max: number): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
 }
 
+/** True for what YAML's mappings become. */
 export function isMapping(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -228,6 +228,13 @@ describe('steering', () => {
     expect(system.published).toHaveLength(1);
   });
 
+  test('what the controller would not understand is wrong usage, and not sent', async () => {
+    const { code, err } = await person.run(['abort', ENDPOINT, '--reason', 'x'.repeat(1001)], env);
+    expect(code).toBe(2);
+    expect(err).toContain('got reason: ');
+    expect(system.published).toEqual([]);
+  });
+
   test('bless takes the short form of a version, and completes it', async () => {
     const { code, out } = await person.run(['bless', 'delays@3', '--endpoint', '456', '--policy', 'delays'], env);
     expect(code).toBe(0);
@@ -268,10 +275,10 @@ describe('steering', () => {
     expect(system.published).toEqual([]);
   });
 
-  test('a Pub/Sub that is not there is an error within its deadline, and nothing counts as sent', async () => {
-    const { code, err } = await person.run(['abort', ENDPOINT], { ...env, PUBSUB_EMULATOR_HOST: '127.0.0.1:1' });
-    expect(code).toBe(1);
-    expect(err).toContain('Expected to publish to rollout-commands in p on 127.0.0.1:1');
+  test('a topic that is not there is an error, and nothing counts as sent', async () => {
+    const { code, out, err } = await person.run(['abort', ENDPOINT], { ...env, GOOGLE_CLOUD_PROJECT: 'nowhere' });
+    expect({ code, out }).toEqual({ code: 1, out: '' });
+    expect(err).toMatch(/^Expected to publish to rollout-commands in nowhere on .*notFound.*Nothing was sent/);
   });
 });
 

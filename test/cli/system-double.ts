@@ -1,4 +1,4 @@
-/** A system for the command line to talk to: a dashboard API over HTTP, and the Publisher service that Pub/Sub has. */
+/** A system for the command line to talk to: a dashboard API over HTTP, and Pub/Sub's Publisher, whose project `nowhere` has no topic. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { main } from '../../cli/rollouts.ts';
 import type { World } from '../../cli/world.ts';
-import { serveGrpc, unaryService } from '../../emulator/grpc.ts';
+import { StatusError, serveGrpc, status, unaryService } from '../../emulator/grpc.ts';
 import { NOW } from './example-view.ts';
 
 export interface Reply {
@@ -17,7 +17,7 @@ export interface Reply {
 export interface SystemDouble {
   api: string;
   pubsub: string;
-  /** What the dashboard answers, by path; what is not here is a 404. Each request takes the next of its path's, then the last. */
+  /** What the dashboard answers, by path, one after the other; the last stays, and a path without any is a 404. */
   replies: Map<string, Reply[]>;
   requests: { path: string; authorization: string | undefined }[];
   published: { topic: string; data: unknown }[];
@@ -33,13 +33,14 @@ export async function startSystem(): Promise<SystemDouble> {
     requests.push({ path, authorization: request.headers.authorization });
     const queue = replies.get(path) ?? [];
     const notFound = { status: 404, body: { error: { code: 404, message: 'no such thing', status: 'NOT_FOUND' } } };
-    const { status, body } = (queue.length > 1 ? queue.shift() : queue[0]) ?? notFound;
-    response.writeHead(status, { 'content-type': 'application/json' });
-    response.end(typeof body === 'string' ? body : JSON.stringify(body));
+    const reply = (queue.length > 1 ? queue.shift() : queue[0]) ?? notFound;
+    response.writeHead(reply.status, { 'content-type': 'application/json' });
+    response.end(typeof reply.body === 'string' ? reply.body : JSON.stringify(reply.body));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const publisher = unaryService('google.pubsub.v1.Publisher', {
     Publish: ({ topic, messages }) => {
+      if (String(topic).startsWith('projects/nowhere/')) throw new StatusError(status.NOT_FOUND, 'Topic not found');
       const list = Array.isArray(messages) ? messages : [];
       for (const { data } of list) published.push({ topic: String(topic), data: JSON.parse(String(data)) });
       return { messageIds: list.map((_, i) => `m${published.length}-${i}`) };

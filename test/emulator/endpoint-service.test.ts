@@ -21,7 +21,7 @@ let clients: Clients;
 let endpoint: string;
 
 beforeAll(async () => {
-  emulator = await startEmulator({ timeScale: 3600, timings: { deployDeadlineMs: 30_000 } });
+  emulator = await startEmulator({ timeScale: 3600, timings: { deployDeadlineMs: 30_000, deployDeadlineMsMin: 500 } });
   clients = googleClients(emulator);
   endpoint = await createEndpoint(clients, '1001');
   await uploadVersion(clients, 'echo');
@@ -177,7 +177,7 @@ describe('DeployModel', () => {
       message: expect.stringContaining('health route'),
     });
     const progress = await clients.endpoints.checkDeployModelProgress(started.name ?? '');
-    expect(progress.metadata).toMatchObject({ deploymentStage: 12 });
+    expect(progress).toMatchObject({ done: true, error: { code: code.precondition } });
     const [after] = await clients.endpoints.getEndpoint({ name: endpoint });
     expect(after.deployedModels?.map(({ id }) => id)).toEqual(['11', '12']);
   });

@@ -133,14 +133,14 @@ test('a deployment that fails is data, not an error', async () => {
   expect(await endpoints.readOperation(operation)).toMatchObject({
     done: true,
     stage: 'FAILED_TO_DEPLOY',
-    error: { code: 'failedPrecondition', message: expect.stringContaining('never became healthy') },
+    error: { code: 'FAILED_PRECONDITION', message: expect.stringContaining('never became healthy') },
   });
 });
 
 test('a cancelled deployment ends, and says so', async () => {
   const { operation } = await endpoints.deploy(endpoint, order);
   await endpoints.cancelOperation(operation);
-  expect(await endpoints.readOperation(operation)).toMatchObject({ done: true, error: { code: 'cancelled' } });
+  expect(await endpoints.readOperation(operation)).toMatchObject({ done: true, error: { code: 'CANCELLED' } });
 });
 
 test('a split is written with the etag that was read, and not with an older one', async () => {

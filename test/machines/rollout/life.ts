@@ -1,0 +1,125 @@
+/** How does a test tell a rollout's life? `given(events).when(event).then(…)`, with short names for long facts. */
+import type { Evidence, VariantCounts } from '../../../machines/analysis/evidence.ts';
+import { parsePolicy } from '../../../machines/policy/document.ts';
+import type { Policy } from '../../../machines/policy/policy.ts';
+import { placeOf, stateOf } from '../../../machines/rollout/describe.ts';
+import { type Effect, effectsOf, type Look, looksOf } from '../../../machines/rollout/effects.ts';
+import type { ObservedModel, RolloutEvent } from '../../../machines/rollout/events.ts';
+import { startRollout, stepRollout, type StoredRollout } from '../../../machines/rollout/snapshot.ts';
+import type { Split } from '../../../machines/rollout/split.ts';
+
+export const endpoint = 'projects/demo/locations/us-central1/endpoints/1';
+export const model = 'projects/demo/locations/us-central1/models/delays';
+export const canaryId = '77';
+
+/** A policy with seconds for minutes: steps 5, 25, 100, ten seconds each, two of lag. */
+export function policyOf(spec = ''): Policy {
+  const result = parsePolicy(`
+apiVersion: rollouts/v1
+kind: RolloutPolicy
+metadata: { name: delays }
+spec:
+  match: { model: ${model} }
+  endpoint: ${endpoint}
+${spec.includes('steps:') ? '' : '  steps: [ { percent: 5, hold: 10s }, { percent: 25, hold: 10s }, { percent: 100, hold: 10s } ]\n'}${
+  spec.includes('analysis:')
+    ? ''
+    : `  analysis: { metricLag: 2s, minRequests: 10, inconclusive: { after: 60s, then: pause }, noData: { after: 30s, then: pause } }\n`
+}${spec.includes('keepStable:') ? '' : '  keepStable: 20s\n'}${spec}`);
+  if (result.kind === 'invalid') throw new Error(JSON.stringify(result.problems));
+  return result.policy;
+}
+
+export const stableModel: ObservedModel = { id: '1', model, versionId: '1', minReplicas: 1, availableReplicas: 1 };
+export const canaryModel: ObservedModel = { id: canaryId, model, versionId: '2', minReplicas: 1, availableReplicas: 1 };
+
+export const good: VariantCounts = { requests: 100, errors: 0, latencyMs: { bounds: [10, 100], counts: [90, 10, 0] } };
+export const bad: VariantCounts = { requests: 100, errors: 60, latencyMs: { bounds: [10, 100], counts: [90, 10, 0] } };
+
+type Undated = RolloutEvent extends infer Event ? (Event extends { at: number } ? Omit<Event, 'at'> : never) : never;
+
+export interface Life {
+  readonly rollout: StoredRollout;
+  readonly at: number;
+  readonly state: string;
+  readonly place: string;
+  readonly desired: Split;
+  /** What happens now. */
+  when(...events: Undated[]): Life;
+  /** Time passes, then a tick. */
+  after(seconds: number): Life;
+  /** The traffic that is desired is confirmed. */
+  applied(): Life;
+  /** Monitoring shows these counts from where it was read last to now minus the lag. */
+  monitored(canary: VariantCounts, stable?: VariantCounts): Life;
+  reported(canary: VariantCounts, stable?: VariantCounts): Life;
+  effects(): Effect[];
+  looks(): Look[];
+}
+
+/** A rollout of version 2 over version 1 that has just begun, at second 1000. */
+export function given(policy: Policy = policyOf()): Life {
+  const at = 1_000_000;
+  const blessing = { eventId: 'e', model, versionId: '2', blessedAt: at, by: null };
+  return life(startRollout({ id: 'delays-2', endpoint, canaryId, blessing, policy, at }), at);
+}
+
+export function deployedCanary(policy?: Policy, split: Split = { 1: 100 }): Life {
+  return given(policy)
+    .when({ type: 'endpoint.observed', split, models: [stableModel] })
+    .when({ type: 'deploy.started', operation: 'deploy-op' })
+    .when({ type: 'operation.finished', operation: 'deploy-op', error: null });
+}
+
+/** The canary is ready, and the first step's share is desired. */
+export function shiftingToFirstStep(policy?: Policy): Life {
+  return deployedCanary(policy).when({
+    type: 'endpoint.observed',
+    split: { 1: 100 },
+    models: [stableModel, canaryModel],
+  });
+}
+
+/** The first step is in effect. */
+export function onFirstStep(policy?: Policy): Life {
+  return shiftingToFirstStep(policy).applied();
+}
+
+/** 100 % is in effect; stable is still deployed. */
+export function onLastStep(policy?: Policy): Life {
+  let it = onFirstStep(policy);
+  while (it.state !== 'observing') it = it.after(12).monitored(good).after(0).applied();
+  return it;
+}
+
+function life(rollout: StoredRollout, at: number): Life {
+  const evidence = (source: string, canary: VariantCounts, stable: VariantCounts): Evidence => {
+    const { effectAt, covered } = rollout.context.tally;
+    const fromAt = covered[source]?.at(-1)?.[1] ?? effectAt ?? at;
+    const toAt = source === 'monitoring' ? at - rollout.context.policy.analysis.metricLagSeconds * 1000 : at;
+    return { source, window: { fromAt, toAt }, variants: { [canaryId]: canary, 1: stable } };
+  };
+  const self: Life = {
+    rollout,
+    at,
+    state: stateOf(rollout),
+    place: placeOf(rollout),
+    desired: rollout.context.traffic.desired,
+    when: (...events) => {
+      let next = rollout;
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- an undated event with its date is an event
+      for (const event of events) next = stepRollout(next, { ...event, at } as RolloutEvent);
+      return life(next, at);
+    },
+    after: (seconds) => life(rollout, at + seconds * 1000).when({ type: 'clock.ticked' }),
+    applied: () =>
+      self.when({ type: 'traffic.applied', split: self.desired, generation: rollout.context.traffic.generation }),
+    monitored: (canary, stable = good) =>
+      self.when({ type: 'evidence.observed', evidence: evidence('monitoring', canary, stable) }),
+    reported: (canary, stable = good) =>
+      self.when({ type: 'evidence.observed', evidence: evidence('proxy a', canary, stable) }),
+    effects: () => effectsOf(rollout, at),
+    looks: () => looksOf(rollout, at, 1000),
+  };
+  return self;
+}

@@ -1,0 +1,431 @@
+import { describe, expect, it } from 'vitest';
+import {
+  bad,
+  canaryId,
+  canaryModel,
+  deployedCanary,
+  given,
+  good,
+  model,
+  onFirstStep,
+  onLastStep,
+  policyOf,
+  shiftingToFirstStep,
+  stableModel,
+} from './life.ts';
+
+const operator = { by: 'ann', reason: 'a look' };
+
+describe('a healthy rollout', () => {
+  it('looks at the model and the endpoint before anything else', () => {
+    expect(given().looks()).toEqual([{ type: 'model.read' }, { type: 'endpoint.read' }]);
+    expect(given().effects()).toEqual([]);
+  });
+
+  it('deploys the canary at no share', () => {
+    const life = given().when({ type: 'endpoint.observed', split: { 1: 100 }, models: [stableModel] });
+    expect(life.state).toBe('deploying');
+    expect(life.effects()).toEqual([{ type: 'model.deploy', deployedModelId: canaryId }]);
+    expect(life.rollout.context.stable).toEqual({ 1: 100 });
+  });
+
+  it('waits for the replicas before it gives the canary a share', () => {
+    const waiting = deployedCanary().when({
+      type: 'endpoint.observed',
+      split: { 1: 100 },
+      models: [stableModel, { ...canaryModel, availableReplicas: 0 }],
+    });
+    expect(waiting.state).toBe('warming');
+    expect(shiftingToFirstStep().desired).toEqual({ 1: 95, [canaryId]: 5 });
+  });
+
+  it('takes the next step only when the hold is over and the evidence is healthy', () => {
+    const early = onFirstStep().after(5).monitored(good).after(0);
+    expect(early.state).toBe('analysing');
+    const unseen = onFirstStep().after(15);
+    expect(unseen.state).toBe('analysing');
+    const proven = early.after(5).monitored(good).after(0);
+    expect(proven.state).toBe('shifting');
+    expect(proven.desired).toEqual({ 1: 75, [canaryId]: 25 });
+  });
+
+  it('goes to 100 %, keeps stable for the rollback window, undeploys it and is promoted', () => {
+    const last = onLastStep();
+    expect(last.desired).toEqual({ [canaryId]: 100 });
+    const kept = last.after(12).monitored(good).after(0);
+    expect(kept.place).toBe('forward.observing.keeping');
+    const retiring = kept.after(20);
+    expect(retiring.effects()).toEqual([{ type: 'model.remove', deployedModelId: '1' }]);
+    const removing = retiring.when({ type: 'removal.started', deployedModelId: '1', operation: 'op' });
+    expect(removing.effects()).toEqual([]);
+    const done = removing.when({ type: 'operation.finished', operation: 'op', error: null });
+    expect(done.state).toBe('promoted');
+    expect(done.effects()).toEqual([]);
+  });
+
+  it('ends at once when the version serves everything already', () => {
+    const life = given().when({
+      type: 'endpoint.observed',
+      split: { 9: 100 },
+      models: [{ ...stableModel, id: '9', versionId: '2' }],
+    });
+    expect(life.state).toBe('promoted');
+  });
+
+  it('gives an empty endpoint its first version without steps', () => {
+    const ready = given()
+      .when({ type: 'endpoint.observed', split: {}, models: [] }, { type: 'deploy.started', operation: 'op' })
+      .when(
+        { type: 'operation.finished', operation: 'op', error: null },
+        { type: 'endpoint.observed', split: {}, models: [canaryModel] },
+      );
+    expect(ready.state).toBe('promoting');
+    expect(ready.desired).toEqual({ [canaryId]: 100 });
+    expect(ready.applied().state).toBe('promoted');
+  });
+
+  it('keeps the proportions of several stable models', () => {
+    const life = deployedCanary(policyOf(), { 1: 60, 2: 40 }).when({
+      type: 'endpoint.observed',
+      split: { 1: 60, 2: 40 },
+      models: [canaryModel],
+    });
+    expect(life.desired).toEqual({ 1: 57, 2: 38, [canaryId]: 5 });
+  });
+
+  it('chooses another id for the canary when its own is taken', () => {
+    const life = given().when({
+      type: 'endpoint.observed',
+      split: { 1: 100 },
+      models: [stableModel, { ...stableModel, id: canaryId }],
+    });
+    expect(life.effects()).toEqual([{ type: 'model.deploy', deployedModelId: '78' }]);
+  });
+
+  it('holds stable at the replicas it has, and gives them back after a rollback', () => {
+    const busy = { ...stableModel, availableReplicas: 4 };
+    const holding = given().when({ type: 'endpoint.observed', split: { 1: 100 }, models: [busy] });
+    expect(holding.effects()).toEqual([{ type: 'replicas.resize', deployedModelId: '1', minReplicas: 4 }]);
+    const held = holding
+      .when({ type: 'resize.started', deployedModelId: '1', operation: 'op' })
+      .when({ type: 'operation.finished', operation: 'op', error: null });
+    expect(held.state).toBe('deploying');
+    const aborted = held.when({ type: 'operator.aborted', ...operator });
+    expect(aborted.effects()).toEqual([{ type: 'replicas.resize', deployedModelId: '1', minReplicas: 1 }]);
+  });
+});
+
+describe('a bad canary', () => {
+  it('is taken off at once, and the reason carries the numbers', () => {
+    const life = onFirstStep().after(5).monitored(bad);
+    expect(life.state).toBe('rollingBack');
+    expect(life.desired).toEqual({ 1: 100 });
+    expect(life.rollout.context.ending?.reason).toContain('60 errors in 100 requests (60 %)');
+  });
+
+  it('is taken off by what a proxy saw, without waiting for Monitoring', () => {
+    expect(onFirstStep().after(1).reported(bad).state).toBe('rollingBack');
+  });
+
+  it('is undeployed after the traffic is back, and the rollout is rolled back', () => {
+    const restored = onFirstStep().after(5).monitored(bad).applied();
+    expect(restored.place).toBe('rollingBack.cleaning');
+    expect(restored.effects()).toEqual([{ type: 'model.remove', deployedModelId: canaryId }]);
+    const done = restored.when({ type: 'removal.found', deployedModelId: canaryId });
+    expect(done.state).toBe('rolledBack');
+  });
+
+  it('stays deployed for as long as the policy says, for a person to look at', () => {
+    const restored = onFirstStep(policyOf('  keepFailedCanary: 60s\n')).after(5).monitored(bad).applied();
+    expect(restored.effects()).toEqual([]);
+    expect(restored.after(60).effects()).toEqual([{ type: 'model.remove', deployedModelId: canaryId }]);
+  });
+
+  it('is taken off while paused as well', () => {
+    const paused = onFirstStep().when({ type: 'operator.paused', ...operator });
+    expect(paused.after(5).monitored(bad).state).toBe('rollingBack');
+  });
+
+  it('is taken off after promotion, while stable is kept', () => {
+    const kept = onLastStep().after(12).monitored(good).after(0);
+    expect(kept.after(3).reported(bad).state).toBe('rollingBack');
+  });
+
+  it('does not count what was seen before the step took effect', () => {
+    const life = onFirstStep();
+    const early = {
+      source: 'proxy a',
+      window: { fromAt: life.at - 1000, toAt: life.at + 1000 },
+      variants: { [canaryId]: bad, 1: good },
+    };
+    expect(life.when({ type: 'evidence.observed', evidence: early }).rollout).toBe(life.rollout);
+  });
+
+  it('is not proven by what proxies saw: they may lower the share and never raise it', () => {
+    expect(onFirstStep().after(12).reported(good).after(5).state).toBe('analysing');
+  });
+
+  it('never became ready: failed, and what was ordered is removed', () => {
+    const failed = given()
+      .when(
+        { type: 'endpoint.observed', split: { 1: 100 }, models: [stableModel] },
+        { type: 'deploy.started', operation: 'op' },
+      )
+      .when({
+        type: 'operation.finished',
+        operation: 'op',
+        error: { code: 'INTERNAL', message: 'the health route never answered' },
+      });
+    expect(failed.state).toBe('rollingBack');
+    expect(failed.effects()).toEqual([{ type: 'model.remove', deployedModelId: canaryId }]);
+    const done = failed.when({ type: 'removal.found', deployedModelId: canaryId });
+    expect(done.state).toBe('failed');
+    expect(done.rollout.context.ending?.reason).toContain('the health route never answered');
+  });
+
+  it('that does not exist ends as failed, and touches nothing', () => {
+    const life = given().when({ type: 'target.missing', message: 'Version 2 does not exist.' });
+    expect(life.state).toBe('failed');
+  });
+});
+
+describe('a deployment', () => {
+  const deploying = () => given().when({ type: 'endpoint.observed', split: { 1: 100 }, models: [stableModel] });
+
+  it('that finds no room is tried again inside its deadline', () => {
+    const refused = deploying().when({
+      type: 'deploy.refused',
+      code: 'resourceExhausted',
+      message: 'no room',
+      isRetryable: true,
+    });
+    expect(refused.effects()).toEqual([]);
+    expect(refused.after(1).effects()).toEqual([{ type: 'model.deploy', deployedModelId: canaryId }]);
+    const ended = deploying()
+      .when({ type: 'deploy.started', operation: 'op' })
+      .when({ type: 'operation.finished', operation: 'op', error: { code: 'RESOURCE_EXHAUSTED', message: 'no room' } });
+    expect(ended.state).toBe('deploying');
+  });
+
+  it('is cancelled at its deadline, and what still arrives is removed', () => {
+    const late = deploying()
+      .when({ type: 'deploy.started', operation: 'op' })
+      .after(45 * 60);
+    expect(late.state).toBe('rollingBack');
+    expect(late.effects()).toEqual([{ type: 'operation.cancel', operation: 'op' }]);
+    const cancelled = late.when({ type: 'operation.cancelled', operation: 'op' });
+    expect(cancelled.looks()).toEqual([{ type: 'operation.poll', operation: 'op' }]);
+    const arrived = cancelled.when({ type: 'operation.finished', operation: 'op', error: null });
+    expect(arrived.effects()).toEqual([{ type: 'model.remove', deployedModelId: canaryId }]);
+    expect(arrived.when({ type: 'removal.found', deployedModelId: canaryId }).state).toBe('failed');
+  });
+
+  it('that is refused for good fails', () => {
+    const life = deploying().when({
+      type: 'deploy.refused',
+      code: 'permissionDenied',
+      message: 'no',
+      isRetryable: false,
+    });
+    expect(life.state).toBe('rollingBack');
+  });
+
+  it('whose reply was lost is found', () => {
+    const life = deploying()
+      .when({ type: 'deploy.refused', code: 'unavailable', message: 'lost', isRetryable: true })
+      .when({ type: 'deploy.found' });
+    expect(life.state).toBe('warming');
+  });
+});
+
+describe('waiting', () => {
+  it('without a request of the canary pauses after the bound, and says so', () => {
+    const life = onFirstStep().after(30);
+    expect(life.place).toBe('forward.analysing.watching, paused');
+    expect(life.rollout.context.paused?.reason).toContain('noData');
+  });
+
+  it('rolls back instead where the policy says so', () => {
+    const policy = policyOf('  analysis: { metricLag: 2s, minRequests: 10, noData: { after: 30s, then: rollBack } }\n');
+    expect(onFirstStep(policy).after(30).state).toBe('rollingBack');
+  });
+
+  it('with too few requests is inconclusive, has its own bound, and a resume begins it anew', () => {
+    const few = { ...good, requests: 3, latencyMs: { bounds: [10], counts: [3, 0] } };
+    const life = onFirstStep().after(5).monitored(few).after(54);
+    expect(life.place).toBe('forward.analysing.watching');
+    const paused = life.after(1);
+    expect(paused.place).toContain('paused');
+    const resumed = paused.when({ type: 'operator.resumed', ...operator });
+    expect(resumed.after(59).place).toBe('forward.analysing.watching');
+    expect(resumed.after(60).place).toContain('paused');
+  });
+
+  it('for approval lasts until a person approves', () => {
+    const policy = policyOf('  steps: [ { percent: 5, hold: 10s, approval: true }, { percent: 100, hold: 10s } ]\n');
+    const waiting = onFirstStep(policy).after(12).monitored(good).after(0);
+    expect(waiting.state).toBe('awaitingApproval');
+    expect(waiting.when({ type: 'operator.approved', ...operator }).state).toBe('promoting');
+  });
+
+  it('in a freeze window holds back rises, the first included, and not the deployment', () => {
+    const policy = policyOf('  freeze: [ "Mon 00:00 - Sun 24:00 UTC" ]\n');
+    const ready = shiftingToFirstStep(policy);
+    expect(ready.state).toBe('warming');
+    expect(ready.rollout.context.heldBy).toContain('Mon 00:00');
+    expect(ready.when({ type: 'operator.promoted', ...operator }).state).toBe('shifting');
+    expect(ready.when({ type: 'operator.aborted', ...operator }).state).toBe('rollingBack');
+  });
+});
+
+describe('people', () => {
+  it('pause a rollout, and its share does not rise until they resume', () => {
+    const paused = onFirstStep()
+      .when({ type: 'operator.paused', ...operator })
+      .after(12)
+      .monitored(good)
+      .after(0);
+    expect(paused.state).toBe('analysing');
+    expect(paused.when({ type: 'operator.resumed', ...operator }).state).toBe('shifting');
+  });
+
+  it('pause while a share is being raised, and it goes back to the one before', () => {
+    const shifting = onFirstStep().after(12).monitored(good).after(0);
+    expect(shifting.desired).toEqual({ 1: 75, [canaryId]: 25 });
+    const paused = shifting.when({ type: 'operator.paused', ...operator });
+    expect(paused.desired).toEqual({ 1: 95, [canaryId]: 5 });
+    expect(paused.applied().place).toBe('forward.analysing.watching, paused');
+    const first = shiftingToFirstStep().when({ type: 'operator.paused', ...operator });
+    expect(first.desired).toEqual({ 1: 100 });
+    expect(first.applied().place).toBe('forward.warming, paused');
+    expect(
+      first
+        .applied()
+        .after(1)
+        .when({ type: 'operator.resumed', ...operator }).state,
+    ).toBe('shifting');
+  });
+
+  it('promote to the next step, or to 100 %, without evidence', () => {
+    expect(onFirstStep().when({ type: 'operator.promoted', ...operator }).desired).toEqual({ 1: 75, [canaryId]: 25 });
+    expect(onFirstStep().when({ type: 'operator.promotedFully', ...operator }).desired).toEqual({ [canaryId]: 100 });
+  });
+
+  it('abort in every state that is not final', () => {
+    const lives = [
+      given(),
+      deployedCanary(),
+      shiftingToFirstStep(),
+      onFirstStep(),
+      onLastStep(),
+      onLastStep().after(12).monitored(good).after(0),
+    ];
+    for (const life of lives) {
+      let aborted = life.when({ type: 'operator.aborted', ...operator });
+      for (let i = 0; i < 5 && aborted.state === 'rollingBack'; i += 1) {
+        aborted = aborted.applied().when({ type: 'removal.found', deployedModelId: canaryId });
+      }
+      expect(aborted.state).toBe('aborted');
+      expect(aborted.rollout.context.traffic.confirmed?.[canaryId] ?? 0).toBe(0);
+    }
+  });
+
+  it('abort too late, when stable is being removed, and are told so', () => {
+    const removing = onLastStep()
+      .after(12)
+      .monitored(good)
+      .after(0)
+      .after(20)
+      .when({ type: 'removal.started', deployedModelId: '1', operation: 'op' });
+    const aborted = removing.when({ type: 'operator.aborted', ...operator });
+    expect(aborted.place).toBe('forward.observing.retiring');
+    expect(aborted.rollout.context.reason).toContain('too late');
+  });
+});
+
+describe('somebody else', () => {
+  const found = {
+    type: 'traffic.foreign' as const,
+    found: { 1: 50, 5: 45, [canaryId]: 5 },
+    models: [stableModel, { ...stableModel, id: '5', versionId: '9' }, canaryModel],
+  };
+
+  it('changed the split: the rollout pauses, writes nothing, and says what it found', () => {
+    const life = onFirstStep().after(12).monitored(good).after(0).when(found);
+    expect(life.place).toBe('forward.moving.shifting, paused');
+    expect(life.effects()).toEqual([]);
+    expect(life.rollout.context.paused?.reason).toContain('"5":45');
+  });
+
+  it('is accepted as stable by a resume', () => {
+    const life = onFirstStep()
+      .when(found)
+      .when({ type: 'operator.resumed', ...operator });
+    expect(life.state).toBe('shifting');
+    expect(life.desired).toEqual({ 1: 50, 5: 45, [canaryId]: 5 });
+    expect(life.rollout.context.stable).toEqual({ 1: 53, 5: 47 });
+    expect(life.rollout.context.stableModels.map(({ id }) => id)).toEqual(['1', '5']);
+  });
+
+  it('keeps its proportions when a person aborts', () => {
+    const life = onFirstStep()
+      .when(found)
+      .when({ type: 'operator.aborted', ...operator });
+    expect(life.desired).toEqual({ 1: 53, 5: 47 });
+  });
+});
+
+describe('alerts and newer blessings', () => {
+  it('an incident pauses, rolls back or is ignored, as the policy says', () => {
+    const incident = { type: 'incident.opened' as const, incident: 'i1', summary: 'errors' };
+    const analysis = (what: string) => policyOf(`  analysis: { metricLag: 2s, minRequests: 10, incident: ${what} }\n`);
+    expect(onFirstStep(analysis('pause')).when(incident).place).toBe('forward.analysing.watching, paused');
+    expect(onFirstStep(analysis('rollBack')).when(incident).state).toBe('rollingBack');
+    expect(onFirstStep(analysis('ignore')).when(incident).place).toBe('forward.analysing.watching');
+    expect(deployedCanary(analysis('rollBack')).when(incident).place).toBe('forward.warming, paused');
+  });
+
+  it('a newer blessing takes the canary to 0 where the policy replaces, and changes nothing where it queues', () => {
+    const newer = { type: 'blessing.newer' as const, versionId: '3' };
+    expect(onFirstStep().when(newer).rollout.context.ending?.state).toBe('superseded');
+    expect(onFirstStep(policyOf('  onNewBlessing: queue\n')).when(newer).state).toBe('analysing');
+    expect(onLastStep().after(12).monitored(good).after(0).when(newer).place).toBe('forward.observing.retiring');
+  });
+});
+
+describe('trouble', () => {
+  it('waits twice as long after each refusal, and a minute at the most', () => {
+    let life = onFirstStep().after(5).monitored(bad);
+    const waits: number[] = [];
+    for (let i = 0; i < 8; i += 1) {
+      life = life.when({ type: 'traffic.refused', code: 'unavailable', message: 'down', isRetryable: true });
+      const retryAt = life.rollout.context.retryAt ?? 0;
+      waits.push((retryAt - life.at) / 1000);
+      life = life.after((retryAt - life.at) / 1000);
+    }
+    expect(waits).toEqual([1, 2, 4, 8, 16, 32, 60, 60]);
+    expect(life.effects()).toEqual([{ type: 'traffic.apply', generation: life.rollout.context.traffic.generation }]);
+  });
+
+  it('leaves a model behind that cannot be removed, rather than hang for ever', () => {
+    let life = onFirstStep().after(5).monitored(bad).applied();
+    for (let i = 0; i < 10; i += 1) {
+      life = life
+        .when({ type: 'removal.refused', code: 'failedPrecondition', message: 'no', isRetryable: false })
+        .after(60);
+    }
+    expect(life.state).toBe('rolledBack');
+  });
+
+  it('a confirmation of what is not desired any more is not one', () => {
+    const shifting = onFirstStep().after(12).monitored(good).after(0);
+    const { generation } = shifting.rollout.context.traffic;
+    const aborted = shifting.when({ type: 'operator.aborted', ...operator });
+    expect(aborted.when({ type: 'traffic.applied', split: shifting.desired, generation }).state).toBe('rollingBack');
+  });
+
+  it('a share that cannot be raised for half an hour is not waited for', () => {
+    expect(shiftingToFirstStep().after(30 * 60).state).toBe('rollingBack');
+    expect(model).toContain('delays');
+  });
+});
