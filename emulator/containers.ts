@@ -82,8 +82,15 @@ export function createContainers({ world, guard, agent, timeScale, onOutput }: C
   }
 
   async function start(container: Container): Promise<void> {
-    const port = await freePort();
-    if (container.isStopped) return;
+    try {
+      const port = await freePort();
+      if (!container.isStopped) run(container, port);
+    } catch (error) {
+      ended(container, container.child, `cannot be started: ${String(error)}`);
+    }
+  }
+
+  function run(container: Container, port: number): void {
     const plan = planContainer(container.order, port);
     const child = guard.start(plan.command, plan.args, plan.env);
     container.child = child;
@@ -103,29 +110,40 @@ export function createContainers({ world, guard, agent, timeScale, onOutput }: C
   }
 
   function probeLater(container: Container, child: ChildProcess, address: ContainerAddress, url: string): void {
-    container.timer = setTimeout(async () => {
-      const problem = await probe(agent, url);
-      if (container.child !== child || container.isStopped) return;
-      container.failedProbes = problem === null ? 0 : container.failedProbes + 1;
-      if (problem === null) becameHealthy(container, address);
-      else if (!container.isHealthy) report(container, 'starting', problem);
-      else if (container.failedProbes >= bounds.probeFailuresMax) {
-        container.isHealthy = false;
-        container.address = null;
-        report(container, 'unhealthy', problem);
-      }
-      probeLater(container, child, address, url);
-    }, probeMs);
+    container.timer = setTimeout(() => void probeNow(container, child, address, url), probeMs);
+  }
+
+  async function probeNow(
+    container: Container,
+    child: ChildProcess,
+    address: ContainerAddress,
+    url: string,
+  ): Promise<void> {
+    const problem = await probe(agent, url);
+    if (container.child !== child || container.isStopped) return;
+    if (problem === null) becameHealthy(container, address);
+    else missedProbe(container, problem);
+    probeLater(container, child, address, url);
+  }
+
+  function missedProbe(container: Container, problem: string): void {
+    container.failedProbes += 1;
+    if (!container.isHealthy) return report(container, 'starting', problem);
+    if (container.failedProbes < bounds.probeFailuresMax) return;
+    container.isHealthy = false;
+    container.address = null;
+    report(container, 'unhealthy', problem);
   }
 
   function becameHealthy(container: Container, address: ContainerAddress): void {
     container.isHealthy = true;
+    container.failedProbes = 0;
     container.address = address;
     container.healthyAt ??= world.context.now();
     report(container, 'healthy', '');
   }
 
-  function ended(container: Container, child: ChildProcess, how: string): void {
+  function ended(container: Container, child: ChildProcess | null, how: string): void {
     if (container.child !== child) return;
     const { healthyAt } = container;
     if (container.timer !== null) clearTimeout(container.timer);

@@ -4,7 +4,24 @@ import { z } from 'zod';
 import { type BeforeCall, StatusError, status } from './grpc.ts';
 import type { Conditions } from './world/world.ts';
 
-const codeNames = Object.keys(status).filter((name) => Number.isNaN(Number(name)) && name !== 'OK');
+const codeNames = [
+  'CANCELLED',
+  'UNKNOWN',
+  'INVALID_ARGUMENT',
+  'DEADLINE_EXCEEDED',
+  'NOT_FOUND',
+  'ALREADY_EXISTS',
+  'PERMISSION_DENIED',
+  'RESOURCE_EXHAUSTED',
+  'FAILED_PRECONDITION',
+  'ABORTED',
+  'OUT_OF_RANGE',
+  'UNIMPLEMENTED',
+  'INTERNAL',
+  'UNAVAILABLE',
+  'DATA_LOSS',
+  'UNAUTHENTICATED',
+] as const;
 
 const callRuleSchema = z
   .strictObject({
@@ -70,8 +87,7 @@ export function createFaults(conditions: Conditions, now: () => number): Faults 
     if (rule.latencyMs > 0) await sleep(rule.latencyMs);
     const { code } = rule;
     if (code === undefined) return;
-    const number = Object.entries(status).find(([name]) => name === code)?.[1];
-    const error = new StatusError(Number(number), rule.message ?? `Injected fault: ${code} for ${method}.`);
+    const error = new StatusError(status[code], rule.message ?? `Injected fault: ${code} for ${method}.`);
     if (!rule.afterWork) throw error;
     return () => {
       throw error;

@@ -89,7 +89,7 @@ function numberOf(values: Record<string, unknown>, name: string, max: number): n
   if (text === undefined) return undefined;
   const value = Number(text);
   if (typeof text !== 'string' || text.trim() === '' || !(value >= 0 && value <= max)) {
-    throw new Error(`--${name} ${String(text)}: expected a number from 0 to ${max}. See --help.`);
+    throw new Error(`--${name} ${JSON.stringify(text)}: expected a number from 0 to ${max}. See --help.`);
   }
   return value;
 }

@@ -120,7 +120,9 @@ async function accept(
   const deployed = endpoint.deployedModels.find((candidate) => candidate.id === id);
   if (deployed === undefined)
     throw new StatusError(status.INTERNAL, `The split of ${name} names ${id}, which is gone.`);
-  return { endpoint, deployed, body, instances, contentType: request.headers['content-type'] ?? 'application/json' };
+  // `:predict` is JSON whatever the caller calls it; raw bodies keep their type.
+  const contentType = method === 'predict' ? undefined : request.headers['content-type'];
+  return { endpoint, deployed, body, instances, contentType: contentType ?? 'application/json' };
 }
 
 async function forward(
@@ -202,6 +204,11 @@ function refuse(response: ServerResponse, error: unknown): void {
     error instanceof StatusError ? error : { code: status.INTERNAL, message: `The emulator failed: ${String(error)}` };
   if (response.headersSent) {
     response.destroy();
+    return;
+  }
+  if (response.destroyed) {
+    // The caller has gone: nobody hears the answer, and it is no failure of the model.
+    response.statusCode = 499;
     return;
   }
   const http = message === bodyTooLarge ? 413 : (httpStatus[code] ?? 500);

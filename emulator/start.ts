@@ -10,7 +10,7 @@ import { createPredictServer } from './predict.ts';
 import { createProcessGuard, killLeftovers } from './process-guard.ts';
 import { createPubSub } from './pubsub/pubsub.ts';
 import { createScheduler } from './scheduler/scheduler.ts';
-import { readState, stateWriter } from './state-file.ts';
+import { readState, type SavedState, stateWriter } from './state-file.ts';
 import { createAudit } from './vertex/audit.ts';
 import { endpointService } from './vertex/endpoint-service.ts';
 import { modelService } from './vertex/model-service.ts';
@@ -19,8 +19,6 @@ import type { Timings } from './world/timings.ts';
 import { createWorld, timingsFor, type World } from './world/world.ts';
 
 const bounds = {
-  /** Vertex gives a prediction on a shared endpoint this long. */
-  predictionMs: 60_000,
   /** What happened in the last of these may be lost when the emulator is killed outright. */
   saveMs: 1_000,
   /** The longest sleep, so that a laptop that slept is noticed. */
@@ -71,10 +69,15 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Runn
   const before = faults.beforeCall;
   const pubsub = createPubSub({ now, timeScale, before });
   stack.defer(() => pubsub.close());
-  const scheduler = createScheduler({ now, timeScale, publish: pubsub.publish, before });
+  const scheduler = createScheduler({
+    now,
+    timeScale,
+    publish: (topic, messages) => pubsub.publish(topic, messages),
+    before,
+  });
   stack.defer(() => scheduler.close());
 
-  const agent = new Agent({ headersTimeout: bounds.predictionMs, bodyTimeout: bounds.predictionMs });
+  const agent = new Agent({ headersTimeout: timings.predictionMs, bodyTimeout: timings.predictionMs });
   stack.defer(() => agent.destroy());
   const guard = createProcessGuard();
   stack.defer(() => guard.close());
@@ -88,6 +91,10 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Runn
   });
   stack.defer(() => containers.close());
 
+  if (saved !== null) {
+    pubsub.restore(saved.pubsub);
+    scheduler.restore(saved.scheduler);
+  }
   const ports = await listen(stack, options.ports ?? {}, {
     vertex: [
       endpointService(world, before),
@@ -102,27 +109,17 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Runn
   });
 
   // The ports are ours, so no other emulator runs on this state: what its file names is left over.
-  if (saved !== null) {
-    killLeftovers(saved.containers);
-    pubsub.restore(saved.pubsub);
-    scheduler.restore(saved.scheduler);
-  }
+  if (saved !== null) killLeftovers(saved.containers);
   stack.defer(keepTime(world, () => containers.reconcile()));
   if (stateFile !== undefined) {
-    const write = stateWriter(stateFile);
-    const save = (): void =>
-      write({
-        version: 1,
-        world: world.context.state,
-        pubsub: pubsub.snapshot(),
-        scheduler: scheduler.snapshot(),
-        containers: guard.running(),
-      });
-    const timer = setInterval(save, bounds.saveMs);
-    stack.defer(() => {
-      clearInterval(timer);
-      save();
+    const current = (): SavedState => ({
+      version: 1,
+      world: world.context.state,
+      pubsub: pubsub.snapshot(),
+      scheduler: scheduler.snapshot(),
+      containers: guard.running(),
     });
+    stack.defer(keepState(stateFile, current));
   }
 
   const running = stack.move();
@@ -165,6 +162,17 @@ function keepTime(world: World, reconcile: () => void): () => void {
   return () => {
     unsubscribe();
     clearTimeout(timer);
+  };
+}
+
+/** Saves now, so that an unusable path is known at once, then at intervals. Returns how to stop, saving a last time. */
+function keepState(path: string, current: () => SavedState): () => void {
+  const write = stateWriter(path);
+  write(current());
+  const timer = setInterval(() => write(current()), bounds.saveMs);
+  return () => {
+    clearInterval(timer);
+    write(current());
   };
 }
 

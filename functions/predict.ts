@@ -3,6 +3,7 @@
  * API, behind keys. It denies by default, forwards bytes, and counts how each DeployedModel does.
  */
 import type { ServerResponse } from 'node:http';
+import { setImmediate } from 'node:timers/promises';
 import { Agent } from 'undici';
 import type { Policy } from '../machines/policy/policy.ts';
 import type { ResourceName } from '../machines/rollout/resource-name.ts';
@@ -12,12 +13,13 @@ import type { Clock, PoliciesPort } from './engine/ports.ts';
 import { type DoorRequest, readBody } from './proxy/body.ts';
 import { createCounters, type EvidenceMessage } from './proxy/counters.ts';
 import { createServedEndpoints, type ServedEndpoint } from './proxy/endpoints.ts';
-import { forward } from './proxy/forward.ts';
+import { forward, type Outcome } from './proxy/forward.ts';
 import { answerError, answerJson } from './proxy/google-error.ts';
 import { upstreamHeaders } from './proxy/headers.ts';
 import { createKeyCheck, type ProxyKey } from './proxy/keys.ts';
 import { openapi } from './proxy/openapi.ts';
 import { type PredictVerb, type ProxyPath, parseProxyPath } from './proxy/path.ts';
+import { createSampleBudget, predictionNumbers } from './proxy/prediction-sample.ts';
 
 export interface PredictDependencies {
   /** None means that nobody gets in. */
@@ -77,6 +79,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     intervalMs: bounds.evidenceIntervalMs,
     idleMs: bounds.evidenceIdleMs,
   });
+  const mayBeSampled = createSampleBudget(now, limits.sampledAnswersPerSecondMax);
   // Every exchange has its own deadline; undici's would only be a second opinion.
   const agent = new Agent({
     headersTimeout: 0,
@@ -174,12 +177,25 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
         body,
         deadlineMs: verb === 'streamRawPredict' ? bounds.streamDeadlineMs : bounds.deadlineMs,
         isPredict,
+        keepBytesMax: verb === 'streamRawPredict' ? 0 : limits.sampledAnswerBytesMax,
       },
       response,
       now,
     );
-    counters.count(target.endpoint, { ...outcome, startedAt });
     if (outcome.failure !== null) log('WARNING', outcome.failure, { endpoint: target.endpoint });
+    await count(target.endpoint, startedAt, outcome);
+  }
+
+  /** A request and its predictions are counted in one go, so that they are in the same window. */
+  async function count(endpoint: string, startedAt: number, { answer, ...outcome }: Outcome): Promise<void> {
+    const { deployedModelId } = outcome;
+    let predictions: number[] = [];
+    if (answer !== null && deployedModelId !== null && mayBeSampled(endpoint, deployedModelId)) {
+      // The answer leaves the process before it is looked at: no caller waits for this.
+      await setImmediate();
+      predictions = predictionNumbers(answer);
+    }
+    counters.count(endpoint, { ...outcome, startedAt, predictions });
   }
 
   async function handleSafely(request: DoorRequest, response: ServerResponse): Promise<void> {

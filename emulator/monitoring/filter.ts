@@ -4,7 +4,7 @@ import { WorldError } from '../world/world.ts';
 
 export interface SeriesFilter {
   metricType: string;
-  matches(series: TimeSeries): boolean;
+  matches: (series: TimeSeries) => boolean;
 }
 
 /** `field = "value"`, `field != "value"` or `field = one_of("a", "b")`. */

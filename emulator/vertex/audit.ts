@@ -2,6 +2,7 @@
  * What does Cloud Logging tell of the Model Registry? The admin-activity entries that a Logging sink sends to the topic
  * `model-blessings`: JSON of a LogEntry, not a CloudEvent.
  */
+import { status } from '../grpc.ts';
 import { canonicalName, projectIdOf } from '../world/names.ts';
 import type { Model, ModelVersion, Operation } from '../world/state.ts';
 import type { World } from '../world/world.ts';
@@ -51,7 +52,7 @@ export function createAudit(world: World, topics: Topics): Audit {
         resourceName: entry.resourceName,
         ...(entry.request === undefined ? {} : { request: entry.request }),
         ...(entry.response === undefined ? {} : { response: entry.response }),
-        status: entry.error ? { code: 9, message: entry.error.message } : {},
+        status: entry.error ? { code: status[entry.error.code], message: entry.error.message } : {},
       },
       ...(entry.operation === undefined ? {} : { operation: entry.operation }),
       resource: { type: 'audited_resource', labels: { project_id: project, service: SERVICE, method: methodName } },

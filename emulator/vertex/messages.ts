@@ -78,8 +78,7 @@ export function toOperation(operation: Operation): object {
 function toResult(operation: Operation): object {
   if (operation.error !== null) {
     const { code, message } = operation.error;
-    const number = Object.entries(status).find(([name]) => name === code)?.[1] ?? status.UNKNOWN;
-    return { error: { code: number, message } };
+    return { error: { code: status[code], message } };
   }
   const { work } = operation;
   const deployedModel = operation.deployedModel === null ? null : toDeployedModel(operation.deployedModel);

@@ -66,6 +66,9 @@ function refuse(index: number, reason: string): never {
 }
 
 function seriesKey({ project, metric, resource }: TimeSeries): string {
-  const sorted = (labels: Record<string, string>): unknown => Object.entries(labels).toSorted();
   return JSON.stringify([project, metric.type, sorted(metric.labels), resource.type, sorted(resource.labels)]);
+}
+
+function sorted(labels: Record<string, string>): [string, string][] {
+  return Object.entries(labels).toSorted(([a], [b]) => (a < b ? -1 : 1));
 }

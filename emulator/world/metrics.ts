@@ -53,7 +53,7 @@ export function predictionSeries(context: WorldContext, project: string, metricT
   return Object.values(context.state.metrics)
     .filter((metrics) => partsOf(metrics.endpoint).project === project)
     .flatMap((metrics) => seriesOf(context, metrics, metricType))
-    .filter((series) => series.points.length > 0);
+    .filter(({ points }) => points.length > 0);
 }
 
 function seriesOf(context: WorldContext, metrics: VariantMetrics, metricType: string): TimeSeries[] {
@@ -62,16 +62,16 @@ function seriesOf(context: WorldContext, metrics: VariantMetrics, metricType: st
     case `${PREFIX}response_count`: {
       const codes = new Set(slots.flatMap((slot) => Object.keys(slot.responses)));
       return [...codes].map((code) =>
-        series(metrics, metricType, { response_code: code }, slots, (slot) => int64(slot.responses[code] ?? 0)),
+        toSeries(metrics, metricType, { response_code: code }, slots, (slot) => int64(slot.responses[code] ?? 0)),
       );
     }
     case `${PREFIX}error_count`:
-      return [series(metrics, metricType, {}, slots, (slot) => int64(slot.errors))];
+      return [toSeries(metrics, metricType, {}, slots, (slot) => int64(slot.errors))];
     case `${PREFIX}prediction_count`:
-      return [series(metrics, metricType, {}, slots, (slot) => int64(slot.predictions))];
+      return [toSeries(metrics, metricType, {}, slots, (slot) => int64(slot.predictions))];
     case `${PREFIX}prediction_latencies`:
       return [
-        series(metrics, metricType, { latency_type: 'total' }, slots, (slot) =>
+        toSeries(metrics, metricType, { latency_type: 'total' }, slots, (slot) =>
           slot.latencies.count === 0 ? null : toDistribution(slot.latencies),
         ),
       ];
@@ -81,7 +81,7 @@ function seriesOf(context: WorldContext, metrics: VariantMetrics, metricType: st
 }
 
 /** Points without a count are left out, as a service that has nothing to say writes no point. */
-function series(
+function toSeries(
   metrics: VariantMetrics,
   type: string,
   labels: Record<string, string>,

@@ -3,6 +3,7 @@
  * Instants are milliseconds since the epoch; names carry the project's number, as Google answers them.
  */
 import { z } from 'zod';
+import { worldErrorCodes } from './errors.ts';
 
 const count = z.int().min(0);
 const strings = z.record(z.string(), z.string());
@@ -118,7 +119,7 @@ const operationSchema = z.strictObject({
   /** Name of the DeploymentStage; empty for other work. */
   stage: z.string(),
   isDone: z.boolean(),
-  error: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
+  error: z.strictObject({ code: z.enum(worldErrorCodes), message: z.string() }).nullable(),
   /** What deploy and mutate answer. */
   deployedModel: deployedModelSchema.nullable(),
 });

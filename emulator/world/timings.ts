@@ -14,6 +14,8 @@ export interface Timings {
   mutateMs: number;
   uploadMs: number;
   deleteMs: number;
+  /** A prediction that takes longer fails; not divided by the time scale, since containers compute in real time. */
+  predictionMs: number;
   /** Length of one metric point. */
   sampleMs: number;
   /** A point is visible this long after its end. */
@@ -38,6 +40,7 @@ export function timingsFor(timeScale: number): Timings {
     mutateMs: scaled(120),
     uploadMs: scaled(20),
     deleteMs: scaled(10),
+    predictionMs: 60_000,
     sampleMs: scaled(60),
     metricLagMs: scaled(180),
   };

@@ -48,4 +48,8 @@ export const limits = {
   evidenceIdleMs: 60_000,
   /** DeployedModels counted apart in one window; an endpoint has a handful. Those beyond count as unattributed. */
   evidenceVariantsMax: 32,
+  /** Answers of one DeployedModel that the proxy looks into for drift: at most some 1 % of a CPU. */
+  sampledAnswersPerSecondMax: 20,
+  /** Parsing so much takes about half a millisecond, for which other callers wait. Larger answers are not sampled. */
+  sampledAnswerBytesMax: 64 * 1024,
 } as const;

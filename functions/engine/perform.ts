@@ -90,7 +90,16 @@ async function settleTraffic(ports: Ports, started: StoredRollout): Promise<Roll
     const models = view.deployedModels.map((model) => ({ id: model.id, canServe: canServe(model) }));
     const answer = answerSplit(wanted, { split: view.split, models });
     if (answer.kind === 'foreign') {
-      return { type: 'traffic.foreign', at: ports.now(), found: answer.found, models: observedModels(view) };
+      // The endpoint was read before the record, so this may be our own split of a moment ago. Only a second look tells.
+      const again = await ports.endpoints.read(endpoint);
+      if (again.etag !== view.etag) continue;
+      return {
+        type: 'traffic.foreign',
+        at: ports.now(),
+        found: answer.found,
+        models: observedModels(view),
+        generation,
+      };
     }
     if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
     const written = await writeUnlessStale(ports, endpoint, answer.split, view.etag);

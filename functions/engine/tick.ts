@@ -1,6 +1,5 @@
 /** What is due? Looks at all active rollouts together, then decides and performs for each. */
 import type { RecordEvent } from '../../machines/rollout/decide.ts';
-import { isSameSplit } from '../../machines/rollout/split.ts';
 import { answerSplit } from '../../machines/rollout/effects.ts';
 import { type BlessingContext, findLostBlessings } from './blessings.ts';
 import { mapLimited } from './concurrency.ts';
@@ -64,11 +63,10 @@ async function reconcileRecord(ports: Ports, stored: Stored): Promise<void> {
   if (active !== null && active.context.effectAt !== null) {
     const models = view.deployedModels.map(({ id }) => ({ id, canServe: true }));
     const answer = answerSplit(active, { split: view.split, models });
-    const isLost = answer.kind === 'write' && !isSameSplit(view.split, active.context.traffic.desired);
-    if (answer.kind === 'foreign' || isLost) {
-      await handle(ports, endpoint, [
-        { type: 'traffic.foreign', at: ports.now(), found: view.split, models: observedModels(view) },
-      ]);
+    if (answer.kind === 'foreign') {
+      const { generation } = active.context.traffic;
+      const found = { found: answer.found, models: observedModels(view), generation };
+      await handle(ports, endpoint, [{ type: 'traffic.foreign', at: ports.now(), ...found }]);
     }
   }
   for (const ended of record.history.filter(

@@ -6,6 +6,7 @@ import { UNATTRIBUTED, type VariantCounts } from '../../machines/analysis/eviden
 import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
 import type { Clock } from '../engine/ports.ts';
+import { predictionBounds } from './prediction-bounds.ts';
 
 /** The message on `rollout-evidence`, as JSON. */
 export interface EvidenceMessage {
@@ -24,6 +25,8 @@ export interface CountedRequest {
   /** Up to the answer's first byte, or to the failure. */
   latencyMs: number;
   isError: boolean;
+  /** The number of each prediction; empty when the answer was not sampled. */
+  predictions: readonly number[];
 }
 
 export interface CounterDependencies {
@@ -53,6 +56,8 @@ interface Tally {
   requests: number;
   errors: number;
   latencyCounts: number[];
+  /** Null until a prediction comes. */
+  predictionCounts: number[] | null;
 }
 
 interface EndpointCounts {
@@ -166,27 +171,39 @@ function add(tallies: Map<string, Tally>, request: CountedRequest): void {
   const id = tallies.has(named) || tallies.size < limits.evidenceVariantsMax ? named : UNATTRIBUTED;
   let tally = tallies.get(id);
   if (tally === undefined) {
-    tally = { requests: 0, errors: 0, latencyCounts: Array.from({ length: latencyBoundsMs.length + 1 }, () => 0) };
+    tally = { requests: 0, errors: 0, latencyCounts: emptyCounts(latencyBoundsMs), predictionCounts: null };
     tallies.set(id, tally);
   }
   tally.requests += 1;
   if (request.isError) tally.errors += 1;
-  const bucket = bucketOf(request.latencyMs);
-  tally.latencyCounts[bucket] = (tally.latencyCounts[bucket] ?? 0) + 1;
+  addValue(tally.latencyCounts, latencyBoundsMs, request.latencyMs);
+  for (const number of request.predictions) {
+    tally.predictionCounts ??= emptyCounts(predictionBounds);
+    addValue(tally.predictionCounts, predictionBounds, number);
+  }
 }
 
-/** The first bucket whose bound is not below the latency; the last bucket has no bound. */
-function bucketOf(latencyMs: number): number {
+function emptyCounts(bounds: readonly number[]): number[] {
+  return Array.from({ length: bounds.length + 1 }, () => 0);
+}
+
+/** Counts in the first bucket whose bound is not below the value; the last bucket has no bound. */
+function addValue(counts: number[], bounds: readonly number[], value: number): void {
   let low = 0;
-  let high = latencyBoundsMs.length;
+  let high = bounds.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((latencyBoundsMs[middle] ?? Number.POSITIVE_INFINITY) < latencyMs) low = middle + 1;
+    if ((bounds[middle] ?? Number.POSITIVE_INFINITY) < value) low = middle + 1;
     else high = middle;
   }
-  return low;
+  counts[low] = (counts[low] ?? 0) + 1;
 }
 
-function published({ requests, errors, latencyCounts }: Tally): VariantCounts {
-  return { requests, errors, latencyMs: { bounds: [...latencyBoundsMs], counts: latencyCounts } };
+function published({ requests, errors, latencyCounts, predictionCounts }: Tally): VariantCounts {
+  return {
+    requests,
+    errors,
+    latencyMs: { bounds: [...latencyBoundsMs], counts: latencyCounts },
+    ...(predictionCounts && { predictions: { bounds: [...predictionBounds], counts: predictionCounts } }),
+  };
 }

@@ -19,6 +19,8 @@ export interface UpstreamCall {
   deadlineMs: number;
   /** True: the answer is completed as Vertex's `:predict` would give it. False: its bytes pass through as they come. */
   isPredict: boolean;
+  /** Answers of up to so many bytes are handed on in the outcome; 0 keeps none. */
+  keepBytesMax: number;
 }
 
 /** How an exchange went, for the counters. */
@@ -31,6 +33,8 @@ export interface Outcome {
   isError: boolean;
   /** What went wrong on the way, for the log; null when the upstream gave a whole answer. */
   failure: string | null;
+  /** The model's own bytes, for sampling; null unless a whole 2xx answer within `keepBytesMax`. */
+  answer: readonly Buffer[] | null;
 }
 
 /** Forwards a request and answers the caller, whatever happens. Resolves when the exchange is over; never rejects. */
@@ -101,13 +105,15 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#isOver) return;
+    this.#size += chunk.length;
     if (!this.#call.isPredict) {
+      if (this.#size <= this.#call.keepBytesMax) this.#chunks.push(chunk);
+      else this.#chunks.length = 0;
       if (this.#response.write(chunk)) return;
       controller.pause();
       this.#response.once('drain', () => controller.resume());
       return;
     }
-    this.#size += chunk.length;
     this.#chunks.push(chunk);
     if (this.#size > limits.predictAnswerBytesMax) {
       this.#fail(
@@ -123,7 +129,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#call.isPredict) this.#answerPredict();
     else {
       this.#response.end();
-      this.#finish(this.#status >= 500, null);
+      this.#finish(this.#status >= 500, null, this.#keptAnswer());
     }
   }
 
@@ -156,7 +162,12 @@ class Exchange implements Dispatcher.DispatchHandler {
       'content-length': String(body.length),
     });
     this.#response.end(body);
-    this.#finish(this.#status >= 500, null);
+    this.#finish(this.#status >= 500, null, this.#keptAnswer());
+  }
+
+  #keptAnswer(): readonly Buffer[] | null {
+    const isKept = this.#status < 300 && this.#size > 0 && this.#size <= this.#call.keepBytesMax;
+    return isKept ? this.#chunks : null;
   }
 
   #deadlinePassed(): void {
@@ -180,7 +191,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#finish(true, message);
   }
 
-  #finish(isError: boolean, failure: string | null): void {
+  #finish(isError: boolean, failure: string | null, answer: readonly Buffer[] | null = null): void {
     this.#isOver = true;
     clearTimeout(this.#timer);
     this.#response.off('close', this.#onClose);
@@ -189,6 +200,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       latencyMs: Math.max(0, this.#latencyMs ?? this.#now() - this.#startedAt),
       isError,
       failure,
+      answer,
     });
   }
 }

@@ -1,6 +1,6 @@
 /**
  * What does `:predict` answer when it was asked upstream as `:rawPredict`? The model's own JSON object, to which Vertex's
- * names of the DeployedModel are added as bytes: the predictions themselves are never parsed.
+ * names of the DeployedModel are added as bytes: no caller waits for predictions to be parsed.
  */
 import { googleError } from './google-error.ts';
 import type { ServedBy } from './headers.ts';

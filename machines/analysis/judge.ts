@@ -20,22 +20,22 @@ type Check = (trial: Trial) => Reason | null;
 const checks: Check[] = [checkErrors, checkLatency, checkDrift];
 
 /**
- * Judges one source's tally of the current step.
+ * Judges one source's tally of the current step; the source must have reported.
  * `noData` is no request at all since the step took effect; fewer than the policy's least are `inconclusive`.
  */
 export function judge(state: TallyState, source: Source, policy: AnalysisPolicy, at: number): Verdict {
   const { step, rollout } = state[source];
   const trial = { canary: step.canary, stable: comparison(step, rollout, policy), policy };
-  const covered = Object.entries(state.covered)
-    .filter(([name]) => (name === 'monitoring') === (source === 'monitoring'))
-    .flatMap(([, intervals]) => intervals.flat());
+  const covered = Object.entries(state.covered).flatMap(([name, window]) =>
+    (name === 'monitoring') === (source === 'monitoring') ? [window] : [],
+  );
   const reasons = reasonsOf(trial);
   return {
     kind: worst(reasons),
     source,
     at,
-    fromAt: covered.length > 0 ? Math.min(...covered) : (state.effectAt ?? at),
-    toAt: covered.length > 0 ? Math.max(...covered) : (state.effectAt ?? at),
+    fromAt: Math.min(...covered.map(({ fromAt }) => fromAt)),
+    toAt: Math.max(...covered.map(({ toAt }) => toAt)),
     reasons,
   };
 }

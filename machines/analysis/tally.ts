@@ -12,7 +12,13 @@ import {
   variantCountsSchema,
 } from './evidence.ts';
 
-const intervalSchema = z.tuple([z.number(), z.number()]);
+const coveredSchema = z.strictObject({
+  /** From the beginning of the earliest window to the end of the latest. */
+  fromAt: z.number(),
+  toAt: z.number(),
+  /** Where the latest windows began, ascending: a window is known by its beginning. */
+  starts: z.array(z.number()),
+});
 
 const countsSchema = z.strictObject({ canary: variantCountsSchema, stable: variantCountsSchema });
 
@@ -30,13 +36,14 @@ export const tallyStateSchema = z.strictObject({
   effectAt: z.number().nullable(),
   monitoring: tallySchema,
   proxy: tallySchema,
-  /** Windows already counted, per source, contiguous ones merged: ascending [from, to]. */
-  covered: z.record(z.string(), z.array(intervalSchema)),
+  /** What was already counted, per source. */
+  covered: z.record(z.string(), coveredSchema),
 });
 
 export type Counts = z.infer<typeof countsSchema>;
 export type Tally = z.infer<typeof tallySchema>;
 export type TallyState = z.infer<typeof tallyStateSchema>;
+type Covered = z.infer<typeof coveredSchema>;
 export type Source = 'monitoring' | 'proxy';
 
 /** Who is who among the evidence's DeployedModel ids. Ids that are neither are somebody else's and do not count. */
@@ -63,29 +70,30 @@ export function sourceOf(evidence: Evidence): Source {
   return evidence.source === 'monitoring' ? 'monitoring' : 'proxy';
 }
 
+/** How much is remembered, so that a copy of a window is known as one. */
+export interface Memory {
+  /** Windows per source. What began before the oldest of so many cannot be told from a copy, and is not counted. */
+  windowsMax: number;
+  sourcesMax: number;
+}
+
 /** Why the evidence must not be counted, as a sentence; null when it must. */
-export function refusal(
-  state: TallyState,
-  evidence: Evidence,
-  limits: { windowsMax: number; sourcesMax: number },
-): string | null {
-  const { fromAt, toAt } = evidence.window;
+export function refusal(state: TallyState, { source, window }: Evidence, memory: Memory): string | null {
   if (state.effectAt === null) return 'the canary takes no traffic yet';
-  if (fromAt < state.effectAt) return 'the window begins before the step took effect';
-  if (fromAt === toAt) return 'the window is empty';
-  const covered = state.covered[evidence.source];
+  if (window.fromAt < state.effectAt) return 'the window begins before the step took effect';
+  if (window.fromAt === window.toAt) return 'the window is empty';
+  const covered = state.covered[source];
   if (covered === undefined) {
-    return Object.keys(state.covered).length >= limits.sourcesMax
-      ? `more than ${limits.sourcesMax} sources report`
-      : null;
+    const isFull = Object.keys(state.covered).length >= memory.sourcesMax;
+    return isFull ? `more than ${memory.sourcesMax} sources report` : null;
   }
-  if (covered.some(([from, to]) => fromAt < to && toAt > from)) return 'the window was counted before';
-  const touches = covered.some(([from, to]) => fromAt === to || toAt === from);
-  return !touches && covered.length >= limits.windowsMax ? 'the source left too many gaps' : null;
+  if (covered.starts.includes(window.fromAt)) return 'the window was counted before';
+  const isTooOld = covered.starts.length >= memory.windowsMax && window.fromAt < (covered.starts[0] ?? 0);
+  return isTooOld ? 'the window is too old to be told from a copy' : null;
 }
 
 /** Adds evidence that refusal() let pass. */
-export function addEvidence(state: TallyState, evidence: Evidence, roles: Roles): TallyState {
+export function addEvidence(state: TallyState, evidence: Evidence, roles: Roles, memory: Memory): TallyState {
   const source = sourceOf(evidence);
   const seen: Counts = {
     canary: evidence.variants[roles.canaryId] ?? noCounts,
@@ -97,26 +105,23 @@ export function addEvidence(state: TallyState, evidence: Evidence, roles: Roles)
     rollout: addPair(before.rollout, seen),
     unattributed: addCounts(before.unattributed, evidence.variants[UNATTRIBUTED] ?? noCounts),
   };
-  const covered = { ...state.covered, [evidence.source]: cover(state.covered[evidence.source] ?? [], evidence.window) };
+  const covered = {
+    ...state.covered,
+    [evidence.source]: cover(state.covered[evidence.source], evidence.window, memory),
+  };
   return { ...state, [source]: after, covered };
 }
 
 /** Where Monitoring is to be read from next: the end of what was counted, or the step's effect; null before it. */
 export function monitoringFrom(state: TallyState): number | null {
-  return state.covered['monitoring']?.at(-1)?.[1] ?? state.effectAt;
+  return state.covered['monitoring']?.toAt ?? state.effectAt;
 }
 
 function addPair(a: Counts, b: Counts): Counts {
   return { canary: addCounts(a.canary, b.canary), stable: addCounts(a.stable, b.stable) };
 }
 
-function cover(covered: [number, number][], window: EvidenceWindow): [number, number][] {
-  const merged: [number, number][] = [];
-  const all: [number, number][] = [...covered, [window.fromAt, window.toAt]];
-  for (const [from, to] of all.toSorted((a, b) => a[0] - b[0])) {
-    const last = merged.at(-1);
-    if (last !== undefined && from <= last[1]) last[1] = Math.max(last[1], to);
-    else merged.push([from, to]);
-  }
-  return merged;
+function cover(before: Covered | undefined, { fromAt, toAt }: EvidenceWindow, memory: Memory): Covered {
+  const starts = [...(before?.starts ?? []), fromAt].toSorted((a, b) => a - b).slice(-memory.windowsMax);
+  return { fromAt: Math.min(before?.fromAt ?? fromAt, fromAt), toAt: Math.max(before?.toAt ?? toAt, toAt), starts };
 }

@@ -51,8 +51,7 @@ export function announce(before: StoredRollout | null, after: StoredRollout, eve
   const what: Happening[] = [];
   if (before === null) what.push('started');
   if (from === 'deploying' && to !== 'rollingBack' && to !== 'deploying') what.push('deployed');
-  if (is.traffic.confirmed !== was?.traffic.confirmed && is.traffic.confirmed !== null && is.ending === null)
-    what.push('shifted');
+  if (is.effectAt !== null && is.effectAt !== was?.effectAt) what.push('shifted');
   if (is.heldBy !== null && was?.heldBy == null) what.push('held');
   if (is.paused !== null && was?.paused == null) what.push('paused');
   if (is.paused === null && was?.paused != null && is.ending === null) what.push('resumed');

@@ -83,6 +83,8 @@ export const contextSchema = z.strictObject({
   keepUntil: z.number().nullable(),
   /** When the last step's hold ended and the version was proven. */
   promotedAt: z.number().nullable(),
+  /** From here on stable is being removed: the point of no return, committed before the first removal is ordered. */
+  retiringAt: z.number().nullable(),
   ending: endingSchema.nullable(),
   endedAt: z.number().nullable(),
   /** Why it is where it is: one sentence. */
@@ -133,6 +135,7 @@ export function beginContext({ id, endpoint, canaryId, blessing, policy, at }: R
     foreign: null,
     keepUntil: null,
     promotedAt: null,
+    retiringAt: null,
     ending: null,
     endedAt: null,
     reason: `Version ${blessing.versionId} was blessed${blessing.by === null ? '' : ` by ${blessing.by}`}.`,

@@ -6,6 +6,7 @@ import type { EvidenceWindow } from '../analysis/evidence.ts';
 import { monitoringFrom } from '../analysis/tally.ts';
 import type { Context } from './context.ts';
 import { isFirstDeployment } from './guards.ts';
+import { stableWithin } from './moment.ts';
 import { dutyOf, type StoredRollout } from './snapshot.ts';
 import { isSameSplit, type Split, withoutCanary } from './split.ts';
 
@@ -88,7 +89,7 @@ export function answerSplit(rollout: StoredRollout, observed: ObservedSplit): Sp
   if (context.ending === null) {
     return isKnown ? { kind: 'write', split: context.traffic.desired } : { kind: 'foreign', found: observed.split };
   }
-  const wanted = isKnown ? context.traffic.desired : withoutCanary(observed.split, context.canaryId);
+  const wanted = isKnown ? context.traffic.desired : stableWithin(context, observed.split);
   if (isFirstDeployment({ context, event: { type: 'clock.ticked', at: 0 } }) && isKnown)
     return { kind: 'write', split: {} };
   const able = Object.entries(wanted).filter(([id]) =>

@@ -30,7 +30,8 @@ export type RolloutEvent =
   | Dated<'operation.cancelled', { operation: string }>
   | Dated<'operation.finished', { operation: string; error: { code: string; message: string } | null }>
   | Dated<'traffic.applied', { split: Split; generation: number }>
-  | Dated<'traffic.foreign', { found: Split; models: ObservedModel[] }>
+  /** Judged against the record of this generation, on an endpoint that was read after that record. */
+  | Dated<'traffic.foreign', { found: Split; models: ObservedModel[]; generation: number }>
   | Refused<'traffic.refused'>
   | Dated<'evidence.observed', { evidence: Evidence }>
   | Dated<'incident.opened', { incident: string; summary: string }>

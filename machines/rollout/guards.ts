@@ -135,6 +135,7 @@ export function endpointIsGone({ event }: Moment): boolean {
 /** Somebody else's split, and not one that we wrote or may have written. */
 export function isForeign({ context, event }: Moment): boolean {
   if (event.type !== 'traffic.foreign' || context.ending !== null) return false;
+  if (event.generation !== context.traffic.generation) return false;
   return context.foreign === null || !isSameSplit(context.foreign.split, event.found);
 }
 
@@ -154,12 +155,9 @@ export function isUnhealthy({ context }: Moment): boolean {
   return (monitoring?.kind === 'unhealthy' || proxy?.kind === 'unhealthy') && canRestore({ context });
 }
 
-/** Nothing of stable was removed, nor ordered to be. */
+/** Stable is still whole. Another instance may have ordered its removal as soon as that was decided. */
 export function canRestore({ context }: Pick<Moment, 'context'>): boolean {
-  const isStable = (id: string): boolean => context.stableModels.some((model) => model.id === id);
-  return (
-    !context.removed.some(isStable) && !(context.operation?.kind === 'undeploy' && isStable(context.operation.target))
-  );
+  return context.retiringAt === null;
 }
 
 export function evidenceRanOutThenRollBack(moment: Moment): boolean {

@@ -16,8 +16,9 @@ export const machineLimits = {
   attentionAttempts: 5,
   /** Splits that we wrote or may have written since the last confirmed one. Each costs a decision; two are usual. */
   attemptedMax: 8,
-  /** Windows remembered per source of evidence, and sources. Contiguous windows merge, so eight gaps are many. */
-  windowsMax: 8,
+  /** Windows remembered per source: at one in five seconds, what comes within some minutes is still counted once. */
+  windowsMax: 32,
+  /** Sources of evidence per step: instances of the proxy. With their windows they must fit into one document. */
   sourcesMax: 64,
   /** Ended rollouts remembered per endpoint, so that a version is not started again by a late copy of its blessing. */
   historyMax: 50,

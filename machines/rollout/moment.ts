@@ -3,6 +3,7 @@ import type { FreezeWindow, Step } from '../policy/policy.ts';
 import { isFrozen } from '../policy/windows.ts';
 import type { Context } from './context.ts';
 import type { RolloutEvent } from './events.ts';
+import { isEmptySplit, type Split, withoutCanary } from './split.ts';
 
 export interface Moment {
   context: Context;
@@ -34,4 +35,13 @@ export function canaryMayServe({ traffic, canaryId }: Context): boolean {
   return [traffic.desired, ...(traffic.confirmed === null ? [] : [traffic.confirmed])].some(
     (split) => (split[canaryId] ?? 0) > 0,
   );
+}
+
+/**
+ * What stable is when somebody else made this split: all but the canary, in proportion (law 11). A split that leaves
+ * nothing but the canary says nothing of stable, so the recorded one stands.
+ */
+export function stableWithin(context: Context, found: Split): Split {
+  const rest = withoutCanary(found, context.canaryId);
+  return isEmptySplit(rest) ? (context.stable ?? {}) : rest;
 }

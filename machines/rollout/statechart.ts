@@ -203,8 +203,8 @@ export const rolloutMachine = setup({
                 },
                 keeping: {
                   meta: { owes: 'watch' },
-                  always: { guard: 'keepIsOver', target: 'retiring' },
-                  on: { 'blessing.newer': { target: 'retiring' } },
+                  always: { guard: 'keepIsOver', target: 'retiring', actions: 'noteRetiring' },
+                  on: { 'blessing.newer': { target: 'retiring', actions: 'noteRetiring' } },
                 },
                 retiring: {
                   meta: { owes: 'retire' },
@@ -217,10 +217,7 @@ export const rolloutMachine = setup({
                     'removal.found': { actions: 'noteRemoved' },
                     'removal.refused': { actions: 'noteRefusal' },
                     'operation.finished': { guard: 'isOurOperation', actions: 'noteFinished' },
-                    'operator.aborted': [
-                      { guard: 'canRestore', target: '#rollingBack', actions: 'blameOperator' },
-                      { actions: 'noteTooLate' },
-                    ],
+                    'operator.aborted': { actions: 'noteTooLate' },
                     'blessing.newer': {},
                   },
                 },

@@ -3,9 +3,9 @@ import { addEvidence, beginStep, sourceOf } from '../analysis/tally.ts';
 import { judge } from '../analysis/judge.ts';
 import type { Context } from './context.ts';
 import type { RolloutEvent } from './events.ts';
-import { exhaustedWait, freezeOf, type Moment } from './moment.ts';
+import { exhaustedWait, freezeOf, type Moment, stableWithin } from './moment.ts';
 import { machineLimits } from './limits.ts';
-import { isEmptySplit, isSameSplit, type Split, splitWithCanary, withoutCanary } from './split.ts';
+import { isEmptySplit, isSameSplit, type Split, splitWithCanary } from './split.ts';
 
 type Update = Partial<Context>;
 type Ending = NonNullable<Context['ending']>;
@@ -142,8 +142,7 @@ export function stepBack({ context, event }: Moment): Update {
 /** Wants the recorded stable split back; a split that somebody else made loses only the canary's share. */
 export function desireStable({ context }: Moment): Update {
   if (context.traffic.generation === 0) return {};
-  const stable =
-    context.foreign === null ? (context.stable ?? {}) : withoutCanary(context.foreign.split, context.canaryId);
+  const stable = context.foreign === null ? (context.stable ?? {}) : stableWithin(context, context.foreign.split);
   return { traffic: desiring(context, stable), effectAt: null, ...noTrouble };
 }
 
@@ -167,7 +166,7 @@ export function noteEffect({ context, event }: Moment): Update {
 export function weigh({ context, event }: Moment): Update {
   if (event.type !== 'evidence.observed') return {};
   const roles = { canaryId: context.canaryId, stableIds: context.stableModels.map(({ id }) => id) };
-  const tally = addEvidence(context.tally, event.evidence, roles);
+  const tally = addEvidence(context.tally, event.evidence, roles, machineLimits);
   const source = sourceOf(event.evidence);
   const verdict = judge(tally, source, context.policy.analysis, event.at);
   return { tally, verdicts: { ...context.verdicts, [source]: verdict } };
@@ -227,6 +226,10 @@ export function notePromoted({ context, event }: Moment): Update {
     promotedAt: event.at,
     reason: `Version ${context.versionId} is proven at 100 %; stable is kept until the rollback window ends.`,
   };
+}
+
+export function noteRetiring({ event }: Moment): Update {
+  return { retiringAt: event.at, reason: 'The rollback window is over; stable is being undeployed.' };
 }
 
 // Endings
@@ -322,8 +325,7 @@ function resized(context: Context, id: string): Context['reserved'] {
 }
 
 function desireStep(context: Context, stepIndex: number, event: RolloutEvent): Update {
-  const stable =
-    context.foreign === null ? (context.stable ?? {}) : withoutCanary(context.foreign.split, context.canaryId);
+  const stable = context.foreign === null ? (context.stable ?? {}) : stableWithin(context, context.foreign.split);
   const percent = context.policy.steps[stepIndex]?.percent ?? 0;
   const known =
     context.foreign === null

@@ -1,3 +1,4 @@
+import { operationsProtos } from 'google-gax';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type RunningEmulator, startEmulator } from '../../emulator/start.ts';
 import {
@@ -158,12 +159,19 @@ describe('DeployModel', () => {
     const [started] = await clients.endpoints.deployModel({ endpoint, deployedModel });
     const name = started.name ?? '';
     expect((await clients.endpoints.checkDeployModelProgress(name)).done).toBe(false);
-    await clients.endpoints.operationsClient.cancelOperation({ name }, {}, () => undefined);
+    await clients.endpoints.cancelOperation(new operationsProtos.google.longrunning.CancelOperationRequest({ name }));
     emulator.world.context.conditions.operationsAreStuck = false;
     const progress = await clients.endpoints.checkDeployModelProgress(name);
     expect(progress).toMatchObject({ done: true, error: { code: code.cancelled } });
     await deploy(clients, endpoint, '22', 'echo@1');
     await done(clients.endpoints.undeployModel({ endpoint, deployedModelId: '22' }, fast));
+  });
+
+  test('of a command that cannot be started fails, and says why', async () => {
+    const spec = { ...containerSpec(), command: ['no-such-command'], deploymentTimeout: { seconds: 1 } };
+    const versionId = await uploadVersion(clients, 'missing', { containerSpec: spec });
+    const failed = failure(deploy(clients, endpoint, '24', `missing@${versionId}`));
+    expect(await failed).toMatchObject({ message: expect.stringContaining('no-such-command') });
   });
 
   test('of a container that is never healthy fails at its deadline, and says so', async () => {
@@ -256,7 +264,7 @@ describe('lists', () => {
   test('operations are listed by endpoint and by whether they are done', async () => {
     const list = async (filter: string) => {
       const found = [];
-      const request = { name: endpoint, filter, pageSize: 0, pageToken: '', returnPartialSuccess: false };
+      const request = new operationsProtos.google.longrunning.ListOperationsRequest({ name: endpoint, filter });
       for await (const operation of clients.endpoints.operationsClient.listOperationsAsync(request)) {
         found.push(operation);
       }

@@ -1,7 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type RunningEmulator, startEmulator } from '../../emulator/start.ts';
 import { recordPrediction } from '../../emulator/world/metrics.ts';
-import { type Clients, createEndpoint, deploy, failure, googleClients, post, project, uploadVersion } from './google-clients.ts';
+import {
+  type Clients,
+  createEndpoint,
+  deploy,
+  failure,
+  googleClients,
+  post,
+  project,
+  uploadVersion,
+} from './google-clients.ts';
 
 const code = { invalid: 3, notFound: 5, unimplemented: 12 };
 const name = `projects/${project}`;
@@ -61,11 +70,13 @@ async function list(request: object) {
   return found;
 }
 
-const summed = (seconds: number, groupByFields: string[], crossSeriesReducer = 'REDUCE_SUM') => ({
+type Reducer = 'REDUCE_SUM' | 'REDUCE_PERCENTILE_95' | 'REDUCE_PERCENTILE_99';
+
+const summed = (seconds: number, groupByFields: string[], crossSeriesReducer: Reducer = 'REDUCE_SUM') => ({
   aggregation: {
     alignmentPeriod: { seconds },
     perSeriesAligner: 'ALIGN_DELTA' as const,
-    crossSeriesReducer: crossSeriesReducer as 'REDUCE_SUM',
+    crossSeriesReducer,
     groupByFields,
   },
 });
@@ -92,7 +103,7 @@ describe('ListTimeSeries', () => {
       metric?.labels?.['response_code'],
       points?.map(({ value }) => Number(value?.int64Value)),
     ]);
-    expect(rows.toSorted()).toEqual([
+    expect(rows.toSorted((a, b) => (String(a) < String(b) ? -1 : 1))).toEqual([
       ['3001', '11', '200', [103]],
       ['3001', '11', '503', [1]],
       ['3002', '11', '200', [1]],
@@ -239,4 +250,20 @@ describe('CreateTimeSeries', () => {
     await failure(create(series(type, 0), series('compute.googleapis.com/x', 0)));
     expect(await failure(list({ filter: `metric.type="${type}"` }))).toMatchObject({ code: code.notFound });
   });
+});
+
+test("at Google's own pace an alignment period has at least 60 seconds", async () => {
+  const real = await startEmulator({ timeScale: 1 });
+  const { metrics, close } = googleClients(real);
+  const call = (seconds: number) =>
+    metrics.listTimeSeries({
+      name,
+      filter: filterOf('response_count'),
+      interval: { endTime: at(now()) },
+      ...summed(seconds, []),
+    });
+  expect(await failure(call(59))).toMatchObject({ code: code.invalid });
+  expect((await call(60))[0]).toEqual([]);
+  await close();
+  await real.close();
 });

@@ -74,7 +74,10 @@ describe('MergeVersionAliases', () => {
 
   test('leaves an alias that is both added and removed as it was', async () => {
     await uploadVersion(clients, 'both', { versionAliases: ['kept'] });
-    expect(sorted((await merge('both@1', ['kept', '-kept', 'new', '-new'])).versionAliases)).toEqual(['default', 'kept']);
+    expect(sorted((await merge('both@1', ['kept', '-kept', 'new', '-new'])).versionAliases)).toEqual([
+      'default',
+      'kept',
+    ]);
   });
 
   test('moves default but does not remove it, and takes no alias in the name', async () => {

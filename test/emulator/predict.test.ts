@@ -18,7 +18,8 @@ let endpoint: string;
 let unit = 0;
 
 beforeAll(async () => {
-  emulator = await startEmulator({ timeScale: 3600, random: () => unit });
+  // undici looks at its timeouts about once a second.
+  emulator = await startEmulator({ timeScale: 3600, random: () => unit, timings: { predictionMs: 2_000 } });
   clients = googleClients(emulator);
   endpoint = await createEndpoint(clients, '2001');
   for (const name of ['one', 'two']) {
@@ -140,6 +141,27 @@ describe('errors of the platform', () => {
     expect(await statusOf('nonsense', 'predict')).toMatchObject({ code: 404 });
     expect(await statusOf(endpoint, 'explain')).toMatchObject({ code: 501, status: 'UNIMPLEMENTED' });
   });
+});
+
+test('a container that does not answer in time is 504', async () => {
+  unit = 0;
+  const { status, json } = await post(emulator, endpoint, 'predict', { instances: [{ hang: true }] });
+  expect(status).toBe(504);
+  expect(json).toMatchObject({ error: { code: 504, status: 'DEADLINE_EXCEEDED' } });
+});
+
+test('a caller that goes away is counted as 499, and not as a failure of the model', async () => {
+  unit = 0;
+  const gone = new AbortController();
+  const url = `http://${emulator.hosts.predict}/v1/${endpoint}:predict`;
+  const call = fetch(url, { method: 'POST', body: '{"instances":[{"hang":true}]}', signal: gone.signal });
+  setTimeout(() => gone.abort(), 50);
+  await expect(call).rejects.toThrow('aborted');
+  const codes = () =>
+    Object.values(emulator.world.context.state.metrics).flatMap(({ slots }) =>
+      slots.flatMap((slot) => Object.keys(slot.responses)),
+    );
+  await expect.poll(codes).toContain('499');
 });
 
 test('a container that exits answers 503 until it has been restarted', async () => {

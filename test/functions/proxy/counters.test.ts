@@ -1,8 +1,10 @@
 /** Is every request in exactly one window, whatever happens to the messages? */
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { limits } from '../../../functions/engine/limits.ts';
 import { createCounters, type EvidenceMessage, latencyBoundsMs } from '../../../functions/proxy/counters.ts';
-import { variantCountsSchema } from '../../../machines/analysis/evidence.ts';
+import { predictionBounds } from '../../../functions/proxy/prediction-bounds.ts';
+import { histogramSchema, variantCountsSchema } from '../../../machines/analysis/evidence.ts';
 
 const endpoint = 'projects/demo/locations/us-central1/endpoints/456';
 const start = Date.parse('2026-03-01T12:00:00.000Z');
@@ -10,9 +12,9 @@ const start = Date.parse('2026-03-01T12:00:00.000Z');
 beforeEach(() => void vi.useFakeTimers({ now: start }));
 afterEach(() => void vi.useRealTimers());
 
-function startCounters(
-  publish: (message: EvidenceMessage) => Promise<void>,
-): ReturnType<typeof createCounters> & { serve(deployedModelId?: string | null, latencyMs?: number): void } {
+function startCounters(publish: (message: EvidenceMessage) => Promise<void>): ReturnType<typeof createCounters> & {
+  serve(deployedModelId?: string | null, latencyMs?: number, predictions?: number[]): void;
+} {
   const counters = createCounters({
     publish,
     now: Date.now,
@@ -22,8 +24,14 @@ function startCounters(
   });
   return {
     ...counters,
-    serve: (deployedModelId = '7', latencyMs = 0) =>
-      counters.count(endpoint, { deployedModelId, startedAt: Date.now() - latencyMs, latencyMs, isError: false }),
+    serve: (deployedModelId = '7', latencyMs = 0, predictions = []) =>
+      counters.count(endpoint, {
+        deployedModelId,
+        startedAt: Date.now() - latencyMs,
+        latencyMs,
+        isError: false,
+        predictions,
+      }),
   };
 }
 
@@ -40,6 +48,8 @@ function sent(): { messages: EvidenceMessage[]; publish: (message: EvidenceMessa
 
 const requestsOf = (messages: EvidenceMessage[]) =>
   messages.flatMap(({ variants }) => Object.values(variants)).reduce((sum, { requests }) => sum + requests, 0);
+
+const sumOf = (counts: number[]) => counts.reduce((sum, count) => sum + count, 0);
 
 describe('reports', () => {
   it('tell a lone request at once, as the evidence message of the contract', async () => {
@@ -136,6 +146,44 @@ describe('counts', () => {
     expect(total).toEqual(total.map((_, i) => expected.get(i) ?? 0));
   });
 
+  it('have predictions only where some were sampled', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    counters.serve('7');
+    await vi.advanceTimersByTimeAsync(0);
+    counters.serve('7', 0, [0.5]);
+    counters.serve('8');
+    await counters.flush();
+    const seen = messages.map(({ variants }) => Object.values(variants).map((counts) => 'predictions' in counts));
+    expect(seen).toEqual([[false], [true, false]]);
+  });
+
+  it('put a prediction into the first bin that holds it', async () => {
+    const bins: [prediction: number, upperBound: number | undefined][] = [
+      [Number.NEGATIVE_INFINITY, -1e6],
+      [-1.5, -1],
+      [-0.0001, 0],
+      [-0, 0],
+      [0, 0],
+      [0.0005, 0.001],
+      [0.5, 0.5],
+      [0.51, 0.55],
+      [0.9999, 1],
+      [1, 1],
+      [37, 50],
+      [1e6, 1e6],
+      [1e6 + 1, undefined],
+      [Number.POSITIVE_INFINITY, undefined],
+    ];
+    for (const [prediction, upperBound] of bins) {
+      const { messages, publish } = sent();
+      startCounters(publish).serve('7', 0, [prediction]);
+      await vi.advanceTimersByTimeAsync(0);
+      const { bounds, counts } = histogramSchema.parse(messages[0]?.variants['7']?.predictions);
+      expect(counts.flatMap((count, i) => (count === 0 ? [] : [[bounds[i], count]]))).toEqual([[upperBound, 1]]);
+    }
+  });
+
   it('keep answers that named nobody under "unattributed", and those beyond the bound of variants too', async () => {
     const { messages, publish } = sent();
     const counters = startCounters(publish);
@@ -153,16 +201,23 @@ describe('counts', () => {
     const counters = startCounters(publish);
     counters.serve(null);
     await vi.advanceTimersByTimeAsync(0);
-    for (let id = 0; id < 100; id += 1) counters.serve(`1234567890123456${id}`, id * 1000);
+    for (let id = 0; id < 100; id += 1) counters.serve(`1234567890123456${id}`, id * 1000, [id / 100, id, -id]);
     await counters.flush();
-    expect(JSON.stringify(messages[1]).length).toBeLessThan(64 * 1024);
+    expect(JSON.stringify(messages[1]).length).toBeLessThan(limits.messageBytesMax / 4);
   });
 });
 
 describe('every request', () => {
-  it('arrives exactly once, though messages are lost, and arrive though they seem lost', async () => {
+  it('arrives exactly once with its predictions, though messages are lost, and arrive though they seem lost', async () => {
     const step = fc.oneof(
-      { weight: 6, arbitrary: fc.record({ kind: fc.constant('serve' as const), id: fc.constantFrom('7', '8', null) }) },
+      {
+        weight: 6,
+        arbitrary: fc.record({
+          kind: fc.constant('serve' as const),
+          id: fc.constantFrom('7', '8', null),
+          predictions: fc.array(fc.double({ noNaN: true }), { maxLength: 4 }),
+        }),
+      },
       {
         weight: 3,
         arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 0, max: 9_000 }) }),
@@ -189,34 +244,40 @@ describe('every request', () => {
           if (outcome !== 'arrives') throw new Error(outcome);
         });
         const flushing: Promise<void>[] = [];
-        const served: Record<string, number> = {};
+        const served: Record<string, [requests: number, predictions: number]> = {};
+        const serve = (id: string | null, predictions: number[]) => {
+          counters.serve(id, 0, predictions);
+          const [requests, sampled] = served[id ?? 'unattributed'] ?? [0, 0];
+          served[id ?? 'unattributed'] = [requests + 1, sampled + predictions.length];
+        };
         for (const action of steps) {
           if (action.kind === 'wait') await vi.advanceTimersByTimeAsync(action.ms);
           else if (action.kind === 'flush') flushing.push(counters.flush());
-          else {
-            counters.serve(action.id);
-            const id = action.id ?? 'unattributed';
-            served[id] = (served[id] ?? 0) + 1;
-          }
+          else serve(action.id, action.predictions);
         }
         fates.length = 0;
         // An idle endpoint's last window may wait for the next request: that is this one.
         await vi.advanceTimersByTimeAsync(60_000);
-        if (Object.keys(served).length > 0) {
-          counters.serve('7');
-          served['7'] = (served['7'] ?? 0) + 1;
-        }
+        if (Object.keys(served).length > 0) serve('7', []);
         await vi.advanceTimersByTimeAsync(60_000);
         await Promise.all([...flushing, counters.flush()]);
 
-        const seen: Record<string, number> = {};
-        for (const { variants } of arrived.values()) {
-          for (const [id, { requests }] of Object.entries(variants)) seen[id] = (seen[id] ?? 0) + requests;
+        const seen: typeof served = {};
+        for (const [id, counts] of [...arrived.values()].flatMap(({ variants }) => Object.entries(variants))) {
+          const [requests, sampled] = seen[id] ?? [0, 0];
+          seen[id] = [requests + counts.requests, sampled + sumOf(counts.predictions?.counts ?? [])];
         }
         expect(seen).toEqual(served);
         for (const [before, copy] of copies) expect(copy).toEqual(before);
       }),
       { numRuns: 150 },
     );
+  });
+});
+
+describe('the bounds of predictions', () => {
+  it('ascend, and are few enough for a message', () => {
+    expect(predictionBounds.length).toBeLessThanOrEqual(120);
+    expect([...new Set(predictionBounds)].toSorted((a, b) => a - b)).toEqual(predictionBounds);
   });
 });

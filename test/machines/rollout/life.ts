@@ -95,7 +95,7 @@ export function onLastStep(policy?: Policy): Life {
 function life(rollout: StoredRollout, at: number): Life {
   const evidence = (source: string, canary: VariantCounts, stable: VariantCounts): Evidence => {
     const { effectAt, covered } = rollout.context.tally;
-    const fromAt = covered[source]?.at(-1)?.[1] ?? effectAt ?? at;
+    const fromAt = covered[source]?.toAt ?? effectAt ?? at;
     const toAt = source === 'monitoring' ? at - rollout.context.policy.analysis.metricLagSeconds * 1000 : at;
     return { source, window: { fromAt, toAt }, variants: { [canaryId]: canary, 1: stable } };
   };
@@ -107,8 +107,7 @@ function life(rollout: StoredRollout, at: number): Life {
     desired: rollout.context.traffic.desired,
     when: (...events) => {
       let next = rollout;
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- an undated event with its date is an event
-      for (const event of events) next = stepRollout(next, { ...event, at } as RolloutEvent);
+      for (const event of events) next = stepRollout(next, { ...event, at });
       return life(next, at);
     },
     after: (seconds) => life(rollout, at + seconds * 1000).when({ type: 'clock.ticked' }),

@@ -6,7 +6,6 @@ import {
   deployedCanary,
   given,
   good,
-  model,
   onFirstStep,
   onLastStep,
   policyOf,
@@ -269,10 +268,10 @@ describe('waiting', () => {
   });
 
   it('in a freeze window holds back rises, the first included, and not the deployment', () => {
-    const policy = policyOf('  freeze: [ "Mon 00:00 - Sun 24:00 UTC" ]\n');
+    const policy = policyOf('  freeze: [ "Thu 00:00 - Thu 12:00 UTC" ]\n');
     const ready = shiftingToFirstStep(policy);
     expect(ready.state).toBe('warming');
-    expect(ready.rollout.context.heldBy).toContain('Mon 00:00');
+    expect(ready.rollout.context.heldBy).toContain('Thu 00:00');
     expect(ready.when({ type: 'operator.promoted', ...operator }).state).toBe('shifting');
     expect(ready.when({ type: 'operator.aborted', ...operator }).state).toBe('rollingBack');
   });
@@ -346,12 +345,17 @@ describe('people', () => {
 describe('somebody else', () => {
   const found = {
     type: 'traffic.foreign' as const,
+    generation: 1,
     found: { 1: 50, 5: 45, [canaryId]: 5 },
     models: [stableModel, { ...stableModel, id: '5', versionId: '9' }, canaryModel],
   };
 
   it('changed the split: the rollout pauses, writes nothing, and says what it found', () => {
-    const life = onFirstStep().after(12).monitored(good).after(0).when(found);
+    const life = onFirstStep()
+      .after(12)
+      .monitored(good)
+      .after(0)
+      .when({ ...found, generation: 2 });
     expect(life.place).toBe('forward.moving.shifting, paused');
     expect(life.effects()).toEqual([]);
     expect(life.rollout.context.paused?.reason).toContain('"5":45');
@@ -426,6 +430,5 @@ describe('trouble', () => {
 
   it('a share that cannot be raised for half an hour is not waited for', () => {
     expect(shiftingToFirstStep().after(30 * 60).state).toBe('rollingBack');
-    expect(model).toContain('delays');
   });
 });
