@@ -76,19 +76,21 @@ async function deploy(ports: Ports, { context }: StoredRollout): Promise<Rollout
 }
 
 /**
- * Makes the split what the record wants: read → load what is desired → write with the etag → load again → settle only
- * if it is still desired. Any other order loses against an abort, a crash or a second instance: the write goes out even
- * if the split looks right, so that a slower writer's etag is stale.
+ * Makes the split what the record wants: read → load what is desired → write with the etag → settle only if it is still
+ * desired. The last step is the record's: `traffic.applied` names the generation that was written, and a record that has
+ * moved on does not take it, so the caller finds the new desire still owed. Any other order loses against an abort, a
+ * crash or a second instance. The write goes out even if the split looks right: it makes a slower writer's etag stale.
  */
 async function settleTraffic(ports: Ports, started: StoredRollout): Promise<RolloutEvent | null> {
   const { endpoint, id } = started.context;
   for (let round = 0; round < limits.settleAttemptsMax; round += 1) {
     const view = await ports.endpoints.read(endpoint);
-    const wanted = await activeRollout(ports, endpoint, id);
-    if (wanted === null) return null;
+    const wanted = (await loadRecord(ports, endpoint)).record.active;
+    if (wanted?.context.id !== id) return null;
     const { generation } = wanted.context.traffic;
     const models = view.deployedModels.map((model) => ({ id: model.id, canServe: canServe(model) }));
     const answer = answerSplit(wanted, { split: view.split, models });
+    if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
     if (answer.kind === 'foreign') {
       // The endpoint was read before the record, so this may be our own split of a moment ago. Only a second look tells.
       const again = await ports.endpoints.read(endpoint);
@@ -101,14 +103,8 @@ async function settleTraffic(ports: Ports, started: StoredRollout): Promise<Roll
         generation,
       };
     }
-    if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
     const written = await writeUnlessStale(ports, endpoint, answer.split, view.etag);
-    if (written === null) continue;
-    const now = await activeRollout(ports, endpoint, id);
-    if (now === null) return null;
-    if (now.context.traffic.generation === generation) {
-      return { type: 'traffic.applied', at: ports.now(), split: answer.split, generation };
-    }
+    if (written !== null) return { type: 'traffic.applied', at: ports.now(), split: answer.split, generation };
   }
   throw new TransientError(
     'conflict',
@@ -123,12 +119,6 @@ async function writeUnlessStale(ports: Ports, endpoint: string, split: Record<st
     if (error instanceof TransientError && error.code === 'conflict') return null;
     throw error;
   }
-}
-
-/** The rollout as it is stored now; null when it ended, or another has taken its place. */
-async function activeRollout(ports: Ports, endpoint: string, id: string): Promise<StoredRollout | null> {
-  const { active } = (await loadRecord(ports, endpoint)).record;
-  return active?.context.id === id ? active : null;
 }
 
 function canServe({ availableReplicas }: DeployedModelView): boolean {
