@@ -15,6 +15,7 @@ function end(): void {
 }
 
 // functions-framework listens on every interface. A local run must not be open to the network around it.
+// oxlint-disable-next-line typescript/unbound-method -- Reflect.apply gives it its server
 Server.prototype.listen = new Proxy(Server.prototype.listen, {
   apply: (listen, server: Server, [port, ...rest]: unknown[]) => {
     const isPort = typeof port === 'number' || (typeof port === 'string' && /^\d+$/.test(port));

@@ -55,12 +55,9 @@ export async function bless(
   for (const policy of policies) {
     const event = { type: 'blessing.received' as const, at: ports.now(), blessing, policy, isRetry: false };
     const refusal = blessingRefusal((await loadRecord(ports, policy.endpoint)).record, blessing, false);
-    const applied = await handle(
-      ports,
-      policy.endpoint,
-      [event],
-      [`blessing ${eventId} ${endpointKey(policy.endpoint)}`],
-    );
+    const applied = await handle(ports, policy.endpoint, [event], {
+      marks: [`blessing ${eventId} ${endpointKey(policy.endpoint)}`],
+    });
     told.push(
       `${policy.name}: ${applied.kind === 'duplicate' ? `event ${eventId} was seen before` : (refusal ?? 'accepted')}`,
     );

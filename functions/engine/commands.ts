@@ -36,7 +36,7 @@ export async function command(ports: Ports, message: CommandMessage, messageId: 
     };
   }
   const event: RolloutEvent = { type: operatorEvents[name], at: ports.now(), by, reason };
-  const applied = await handle(ports, target.endpoint, [event], [mark]);
+  const applied = await handle(ports, target.endpoint, [event], { marks: [mark] });
   if (applied.kind === 'duplicate') return { kind: 'ignored', text: `${mark} was carried out before` };
   return { kind: 'done', text: `${name} of ${asked} by ${by}` };
 }
@@ -56,7 +56,7 @@ export async function incident(ports: Ports, { incident: alert }: IncidentMessag
     if (name?.id !== endpointId || (labels['location'] !== undefined && labels['location'] !== name.location)) continue;
     const summary = alert.summary ?? alert.policy_name ?? 'no summary';
     const event: RolloutEvent = { type: 'incident.opened', at: ports.now(), incident: alert.incident_id, summary };
-    const applied = await handle(ports, endpoint, [event], [`incident ${alert.incident_id} ${stored.key}`]);
+    const applied = await handle(ports, endpoint, [event], { marks: [`incident ${alert.incident_id} ${stored.key}`] });
     told.push(`${endpoint}: ${applied.kind}`);
   }
   if (told.length === 0) return { kind: 'ignored', text: `No rollout is active on endpoint ${endpointId}` };
@@ -121,7 +121,7 @@ async function retry(ports: Ports, { endpoint, named }: Target, by: string, mark
   if (policy === undefined) return { kind: 'rejected', text: `Policy ${before.name} does not exist any more` };
   const blessing = { eventId: mark, model, versionId, blessedAt: ports.now(), by };
   const event: RecordEvent = { type: 'blessing.received', at: ports.now(), blessing, policy, isRetry: true };
-  const applied = await handle(ports, endpoint, [event], [mark]);
+  const applied = await handle(ports, endpoint, [event], { marks: [mark] });
   await ports.schedule.resume();
   if (applied.kind === 'duplicate') return { kind: 'ignored', text: `${mark} was carried out before` };
   return applied.kind === 'unchanged'

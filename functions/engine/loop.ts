@@ -29,9 +29,9 @@ export async function applyEvents(
   ports: Ports,
   endpoint: string,
   events: RecordEvent[],
-  { marks = [], base = null }: { marks?: string[]; base?: Loaded | null } = {},
+  { marks = [], base }: { marks?: string[]; base?: Loaded } = {},
 ): Promise<Applied> {
-  let loaded = base;
+  let loaded: Loaded | null = base ?? null;
   for (let attempt = 0; attempt < limits.commitAttemptsMax; attempt += 1) {
     loaded ??= await loadRecord(ports, endpoint);
     const decision = decideAll(loaded.record, events);
@@ -68,9 +68,9 @@ export async function handle(
   ports: Ports,
   endpoint: string,
   events: RecordEvent[],
-  marks: string[] = [],
+  given: { marks?: string[]; base?: Loaded } = {},
 ): Promise<Applied> {
-  const applied = await applyEvents(ports, endpoint, events, { marks });
+  const applied = await applyEvents(ports, endpoint, events, given);
   if (applied.kind === 'duplicate') return applied;
   return { ...applied, loaded: await drive(ports, endpoint, applied.loaded) };
 }

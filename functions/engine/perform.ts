@@ -66,10 +66,10 @@ async function deploy(ports: Ports, { context }: StoredRollout): Promise<Rollout
     const { operation } = await ports.endpoints.deploy(endpoint, order);
     return { type: 'deploy.started', at: ports.now(), operation };
   } catch (error) {
-    const isUnderWay =
-      error instanceof PermanentError && error.code === 'alreadyExists' && context.deployOrderedAt !== null;
-    if (!isUnderWay) throw error;
-    throw new TransientError('alreadyExists', `${error.message}: ordered before, waiting for it to appear`, {
+    if (!(error instanceof PermanentError && error.code === 'alreadyExists')) throw error;
+    // The id is ours, so the order is ours too: an earlier one, or that of another instance at this very moment, of which
+    // our record may know nothing yet.
+    throw new TransientError('alreadyExists', `${error.message}: ordered already, waiting for it to appear`, {
       cause: error,
     });
   }

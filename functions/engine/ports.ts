@@ -58,8 +58,6 @@ export interface EndpointsPort {
   /** Starts changing the least number of replicas of a DeployedModel. */
   resize(endpoint: string, deployedModelId: string, minReplicas: number): Promise<{ operation: string }>;
   readOperation(operation: string): Promise<OperationView>;
-  /** Operations under way on the endpoint; used to find one whose name was lost. */
-  listOperations(endpoint: string): Promise<OperationView[]>;
   cancelOperation(operation: string): Promise<void>;
 }
 

@@ -33,9 +33,10 @@ export async function tick(ports: Ports, observing: Observing): Promise<TickSumm
   const seen = new Map(
     records.filter(({ record }) => record.active !== null).map(({ record }, i) => [record.endpoint, events[i] ?? []]),
   );
-  const results = await mapLimited(records, limits.concurrencyMax, async ({ record }) => {
+  const results = await mapLimited(records, limits.concurrencyMax, (loaded) => {
+    const { record } = loaded;
     const all: RecordEvent[] = [...(seen.get(record.endpoint) ?? []), { type: 'clock.ticked', at: ports.now() }];
-    return guarded(record.endpoint, () => handle(ports, record.endpoint, all));
+    return guarded(record.endpoint, () => handle(ports, record.endpoint, all, { base: loaded }));
   });
   return { active: records.length, failed: results.filter((isDone) => !isDone).length };
 }

@@ -44,13 +44,6 @@ const operationSchema = z.object({
 
 const stageSchema = z.object({ deploymentStage: z.string() });
 
-/** gax types this call as a response; with `autoPaginate: false` it gives [items, next request, response]. */
-const operationsPageSchema = z.tuple([
-  z.array(operationSchema),
-  z.unknown(),
-  z.object({ nextPageToken: z.string().nullish() }),
-]);
-
 /** EndpointsPort over the real Vertex AI client. Never tries again; see `call` for what is thrown. */
 export function vertexEndpoints(clients: Clients): EndpointsPort {
   function ask<T>(name: string, act: (client: EndpointServiceClient, options: CallOptions) => Promise<T>): Promise<T> {
@@ -112,28 +105,6 @@ export function vertexEndpoints(clients: Clients): EndpointsPort {
         const request = new operationsProtos.google.longrunning.GetOperationRequest({ name: operation });
         const [reply] = await client.operationsClient.getOperation(request, options);
         return operationView(client, Status, parseReply(name, operationSchema, reply));
-      });
-    },
-
-    async listOperations(endpoint) {
-      const name = `ListOperations ${endpoint}`;
-      return ask(name, async (client, options) => {
-        const { operationsProtos, Status } = await import('google-gax');
-        const { ListOperationsRequest } = operationsProtos.google.longrunning;
-        const found: OperationView[] = [];
-        let pageToken = '';
-        for (let page = 0; page < limits.pagesMax; page++) {
-          const request = new ListOperationsRequest({ name: endpoint, pageSize: 100, pageToken });
-          const reply: unknown = await client.operationsClient.listOperations(request, {
-            ...options,
-            autoPaginate: false,
-          });
-          const [operations, , response] = parseReply(name, operationsPageSchema, reply);
-          found.push(...operations.map((operation) => operationView(client, Status, operation)));
-          pageToken = response.nextPageToken ?? '';
-          if (pageToken === '') break;
-        }
-        return found.filter((operation) => !operation.done);
       });
     },
 

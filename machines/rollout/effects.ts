@@ -125,11 +125,15 @@ function resize(deployedModelId: string, minReplicas: number): Effect {
   return { type: 'replicas.resize', deployedModelId, minReplicas };
 }
 
-/** From where Monitoring was read to now minus its lag, on whole periods; null while no whole period has passed. */
+/**
+ * From where Monitoring was read to now minus its lag, on whole periods; null while no whole period has passed.
+ * A step's first window begins one period late: a point that ends inside it may have begun before the step took effect.
+ */
 function evidenceWindow(context: Context, at: number, periodMs: number): EvidenceWindow | null {
+  const { effectAt } = context.tally;
   const from = monitoringFrom(context.tally);
   if (from === null) return null;
-  const fromAt = Math.ceil(from / periodMs) * periodMs;
+  const fromAt = Math.ceil((from === effectAt ? from + periodMs : from) / periodMs) * periodMs;
   const toAt = Math.floor((at - context.policy.analysis.metricLagSeconds * 1000) / periodMs) * periodMs;
   return toAt > fromAt ? { fromAt, toAt } : null;
 }

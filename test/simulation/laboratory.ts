@@ -11,7 +11,7 @@ import {
 import { createEndpoint, findEndpoint, route, updateEndpoint } from '../../emulator/world/endpoints.ts';
 import { recordPrediction } from '../../emulator/world/metrics.ts';
 import { resolveVersion, uploadModel } from '../../emulator/world/models.ts';
-import { findOperation, listOperations } from '../../emulator/world/operations.ts';
+import { findOperation } from '../../emulator/world/operations.ts';
 import { cancelOperation } from '../../emulator/world/progress.ts';
 import type { Operation, Resources } from '../../emulator/world/state.ts';
 import { createWorld, timingsFor, type World, WorldError } from '../../emulator/world/world.ts';
@@ -147,8 +147,6 @@ export function laboratory({
           operation: mutateDeployedModel(world.context, name, id, { minReplicaCount: minReplicas }).name,
         })),
       readOperation: (name) => call('endpoints.readOperation', () => operationOf(findOperation(world.context, name))),
-      listOperations: (name) =>
-        call('endpoints.listOperations', () => listOperations(world.context, name).map(operationOf)),
       cancelOperation: (name) => call('endpoints.cancelOperation', () => cancelOperation(world.context, name)),
     },
     models: {

@@ -20,7 +20,7 @@ type Action =
   | { do: 'say'; name: (typeof commandNames)[number]; id: number }
   | { do: 'meddle'; percent: number };
 
-const action: fc.Arbitrary<Action> = fc.oneof(
+const anyAction: fc.Arbitrary<Action> = fc.oneof(
   { weight: 8, arbitrary: fc.record({ do: fc.constant('pass' as const), seconds: fc.integer({ min: 1, max: 15 }) }) },
   { weight: 8, arbitrary: fc.record({ do: fc.constantFrom('tick' as const, 'tick' as const, 'reconcile' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('reportBad' as const) }) },
@@ -45,7 +45,7 @@ describe('the laws hold', () => {
   it('over any life with crashes, lost replies, people, newer blessings and foreign changes, and every life ends', async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(action, { minLength: 5, maxLength: 40 }),
+        fc.array(anyAction, { minLength: 5, maxLength: 40 }),
         fc.array(fault, { maxLength: 6 }),
         fc.constantFrom(...policies),
         fc.boolean(),

@@ -4,6 +4,7 @@ import { resolveVersion } from '../../../emulator/world/models.ts';
 import { bless, type BlessingContext } from '../../../functions/engine/blessings.ts';
 import { command } from '../../../functions/engine/commands.ts';
 import type { CommandMessage } from '../../../functions/engine/messages.ts';
+import { readJournal } from '../../../functions/engine/rollouts.ts';
 import { reconcile, tick } from '../../../functions/engine/tick.ts';
 import { stateOf } from '../../../machines/rollout/describe.ts';
 import { policyOf } from '../../machines/rollout/life.ts';
@@ -77,8 +78,7 @@ describe('a life of a rollout', () => {
     await blessVersion(context, '3');
     await run(120);
     const id = (await lab.record())?.history[0]?.rollout ?? '';
-    const journal = await lab.ports.store.listJournal(id, 1000);
-    const places = journal.map(({ data }) => data as { from: string; to: string; text: string });
+    const places = (await readJournal(lab.ports.store, id)) ?? [];
     expect(places[0]?.to).toBe('forward.preparing.inspecting');
     for (const [i, entry] of places.slice(1).entries()) expect(entry.from).toBe(places[i]?.to);
     expect(places.at(-1)?.to).toBe('rolledBack');

@@ -6,7 +6,7 @@ import { rolloutMachine } from '../../../machines/rollout/statechart.ts';
 import { command, statechartFile, statechartPage } from '../../picture.ts';
 
 const small = setup({
-  guards: { isRed: () => true, endsAs: (_, _params: { state: string }) => true },
+  guards: { isRed: () => true, endsAs: (_args, _params: { state: string }) => true },
   actions: { note: () => undefined },
 }).createMachine({
   id: 'small',

@@ -1,0 +1,112 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  addHistograms,
+  type Evidence,
+  histogramSchema,
+  noHistogram,
+  quantileMs,
+} from '../../../machines/analysis/evidence.ts';
+import {
+  addEvidence,
+  beginStep,
+  emptyTally,
+  monitoringFrom,
+  refusal,
+  type TallyState,
+} from '../../../machines/analysis/tally.ts';
+
+const roles = { canaryId: 'c', stableIds: ['s', 't'] };
+const memory = { windowsMax: 3, sourcesMax: 2 };
+
+function seen(fromAt: number, toAt: number, source = 'monitoring', requests = 1): Evidence {
+  const counts = { requests, errors: 0, latencyMs: { bounds: [1], counts: [requests, 0] } };
+  return { source, window: { fromAt, toAt }, variants: { c: counts, s: counts, t: counts, other: counts } };
+}
+
+function after(state: TallyState, ...all: Evidence[]): TallyState {
+  return all.reduce((next, evidence) => addEvidence(next, evidence, roles, memory), state);
+}
+
+describe('a tally', () => {
+  const step = beginStep(emptyTally, 100);
+
+  it('adds all stable models, and nothing of models that are neither', () => {
+    const { canary, stable } = after(step, seen(100, 200)).monitoring.step;
+    expect([canary.requests, stable.requests]).toEqual([1, 2]);
+  });
+
+  it('keeps what proxies and Monitoring saw apart', () => {
+    const state = after(step, seen(100, 200), seen(100, 150, 'proxy a', 5));
+    expect(state.monitoring.step.canary.requests).toBe(1);
+    expect(state.proxy.step.canary.requests).toBe(5);
+  });
+
+  it('begins anew with a step; the rollout’s counts stay', () => {
+    const state = beginStep(after(step, seen(100, 200)), 300);
+    expect(state.monitoring.step.canary.requests).toBe(0);
+    expect(state.monitoring.rollout.canary.requests).toBe(1);
+  });
+
+  it('refuses what is dated before the step, empty, seen before, or too old to be told from a copy', () => {
+    expect(refusal(emptyTally, seen(100, 200), memory)).toContain('no traffic');
+    expect(refusal(step, seen(99, 200), memory)).toContain('before the step');
+    expect(refusal(step, seen(200, 200), memory)).toContain('empty');
+    const full = after(step, seen(200, 300), seen(300, 400), seen(400, 500));
+    expect(refusal(full, seen(300, 400), memory)).toContain('counted before');
+    expect(refusal(full, seen(150, 180), memory)).toContain('too old');
+    expect(refusal(full, seen(500, 600), memory)).toBeNull();
+    expect(refusal(after(step, seen(100, 200, 'a'), seen(100, 200, 'b')), seen(100, 200, 'c'), memory)).toContain(
+      'sources',
+    );
+  });
+
+  it('counts late windows of a source once, in whatever order they come', () => {
+    fc.assert(
+      fc.property(fc.shuffledSubarray([100, 200, 300], { minLength: 3 }), fc.nat(2), (starts, twice) => {
+        let state = step;
+        for (const start of [...starts, starts[twice] ?? 100]) {
+          const evidence = seen(start, start + 100, 'proxy a');
+          if (refusal(state, evidence, memory) === null) state = after(state, evidence);
+        }
+        expect(state.proxy.step.canary.requests).toBe(3);
+      }),
+    );
+  });
+
+  it('knows where Monitoring is to be read from next', () => {
+    expect(monitoringFrom(emptyTally)).toBeNull();
+    expect(monitoringFrom(step)).toBe(100);
+    expect(monitoringFrom(after(step, seen(100, 250)))).toBe(250);
+  });
+});
+
+describe('histograms', () => {
+  const histogram = fc
+    .uniqueArray(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 8 })
+    .map((bounds) => bounds.toSorted((a, b) => a - b))
+    .chain((bounds) =>
+      fc
+        .array(fc.nat(20), { minLength: bounds.length + 1, maxLength: bounds.length + 1 })
+        .map((counts) => ({ bounds, counts })),
+    );
+  const total = (counts: number[]) => counts.reduce((a, b) => a + b, 0);
+
+  it('keep every count when they are added, whatever their bounds', () => {
+    fc.assert(
+      fc.property(histogram, histogram, (a, b) => {
+        const sum = addHistograms(a, b);
+        expect(total(sum.counts)).toBe(total(a.counts) + total(b.counts));
+        expect(histogramSchema.safeParse(sum).success).toBe(true);
+        expect(addHistograms(b, a)).toEqual(sum);
+      }),
+    );
+  });
+
+  it('answer a quantile by the bound that covers it, and null when nothing or nobody knows', () => {
+    expect(quantileMs({ bounds: [10, 20], counts: [94, 6, 0] }, 0.95)).toBe(20);
+    expect(quantileMs({ bounds: [10, 20], counts: [95, 5, 0] }, 0.95)).toBe(10);
+    expect(quantileMs({ bounds: [10], counts: [1, 99] }, 0.95)).toBeNull();
+    expect(quantileMs(noHistogram, 0.5)).toBeNull();
+  });
+});
