@@ -2,6 +2,8 @@
  * What came through the door? A CloudEvent in either mode, or the raw body that Pub/Sub pushes, becomes a message or an
  * audit-log entry. What cannot be understood is kept on the dead-letter topic with its reason, and acknowledged.
  */
+import { randomUUID } from 'node:crypto';
+import { inspect } from 'node:util';
 import { z } from 'zod';
 import { PermanentError } from './engine/errors.ts';
 import { limits } from './engine/limits.ts';
@@ -36,42 +38,43 @@ interface Decoded {
 
 /** Decodes what functions-framework hands to a CloudEvent function. Never throws. */
 export function decode(event: unknown): Decoded {
-  const envelope = cloudEventSchema.safeParse(event);
-  if (envelope.success && envelope.data.type === 'google.cloud.audit.log.v1.written') {
-    const original = Buffer.from(JSON.stringify(envelope.data.data ?? null));
-    const entry = objectOf(envelope.data.data);
-    if (entry === null) return problem(original, envelope.data.id, 'the audit-log entry is not an object');
-    return understood(original, { payload: entry, messageId: envelope.data.id, isAuditLog: true });
+  const envelope = cloudEventSchema.safeParse(event).data ?? null;
+  if (envelope?.type === 'google.cloud.audit.log.v1.written') {
+    return understand(bytesOf(envelope.data), {}, envelope.id, true);
   }
   // A push without ce- headers and without data is handed on as it came: the body itself.
-  const push = pushSchema.safeParse(envelope.success ? envelope.data.data : event);
+  const push = pushSchema.safeParse(envelope === null ? event : envelope.data);
   if (!push.success) {
-    const original = Buffer.from(JSON.stringify(event ?? null) ?? 'null');
-    return problem(original, envelope.data?.id ?? '', `this is no Pub/Sub message: ${problemsOf(push.error)}`);
+    return problem(bytesOf(event), envelope?.id ?? '', `this is no Pub/Sub message: ${problemsOf(push.error)}`);
   }
-  const { data, attributes } = push.data.message;
-  const original = Buffer.from(data, 'base64');
-  const messageId = push.data.message.messageId ?? push.data.message.message_id ?? envelope.data?.id ?? '';
+  const { message } = push.data;
+  // Pub/Sub numbers every message. Who posts one without a number by hand sends a new one each time.
+  const messageId = message.messageId ?? message.message_id ?? envelope?.id ?? randomUUID();
+  return understand(Buffer.from(message.data, 'base64'), message.attributes ?? {}, messageId, false);
+}
+
+/** Reads JSON over attributes of the same names. Of a message without data the attributes are the original. */
+function understand(
+  data: Buffer,
+  attributes: Record<string, string>,
+  messageId: string,
+  isAuditEvent: boolean,
+): Decoded {
+  const original = data.length === 0 ? bytesOf(attributes) : data;
   if (original.length > limits.messageBytesMax) {
-    return problem(
-      original,
-      messageId,
-      `the message has ${original.length} bytes; at most ${limits.messageBytesMax} are read`,
-    );
+    const text = `the message has ${original.length} bytes; at most ${limits.messageBytesMax} are read, and kept here`;
+    return problem(original, messageId, text);
   }
-  if (original.length === 0) {
-    if (Object.keys(attributes ?? {}).length === 0) return problem(original, messageId, 'the message is empty');
-    return understood(original, { payload: { ...attributes }, messageId, isAuditLog: false });
+  if (data.length === 0 && Object.keys(attributes).length === 0) {
+    return problem(original, messageId, 'the message is empty');
   }
   const value = parseJson(original);
   if (value.kind === 'problem') return problem(original, messageId, value.reason);
-  const payload = objectOf(value.value);
-  if (payload === null) return problem(original, messageId, 'the data is JSON, but not an object');
-  return understood(original, {
-    payload: { ...attributes, ...payload },
-    messageId,
-    isAuditLog: 'protoPayload' in payload,
-  });
+  const fields = objectOf(value.value);
+  if (fields === null) return problem(original, messageId, 'the data is JSON, but not an object');
+  const payload = { ...attributes, ...fields };
+  const isAuditLog = isAuditEvent || 'protoPayload' in fields;
+  return { original, messageId, result: { kind: 'message', message: { payload, messageId, isAuditLog } } };
 }
 
 /**
@@ -109,10 +112,6 @@ async function guarded(act: (message: Message) => Promise<Outcome>, message: Mes
   }
 }
 
-function understood(original: Buffer, decoded: Message): Decoded {
-  return { original, messageId: decoded.messageId, result: { kind: 'message', message: decoded } };
-}
-
 function problem(original: Buffer, messageId: string, reason: string): Decoded {
   return { original, messageId, result: { kind: 'problem', reason } };
 }
@@ -130,4 +129,15 @@ function parseJson(bytes: Buffer): { kind: 'ok'; value: unknown } | { kind: 'pro
 
 function objectOf(value: unknown): Record<string, unknown> | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : null;
+}
+
+/** What is kept of a value that is no Pub/Sub message: its bytes if they are known, else JSON. */
+function bytesOf(value: unknown): Buffer {
+  if (Buffer.isBuffer(value)) return value;
+  try {
+    return Buffer.from(JSON.stringify(value) ?? '');
+  } catch {
+    // Nested so deeply that JSON.stringify runs out of stack, though JSON.parse did not.
+    return Buffer.from(inspect(value, { depth: 10 }));
+  }
 }

@@ -5,7 +5,7 @@ import { createPredict } from './predict.ts';
 import { googleAccessTokens, upstreamOrigin } from './proxy/upstream.ts';
 import { wired } from './wiring.ts';
 
-const { environment, ports } = wired();
+const { environment, ports, observing } = wired();
 const { vertexPredict } = environment.emulators;
 
 export const predict = createPredict({
@@ -20,6 +20,8 @@ export const predict = createPredict({
     ]),
   now: ports.now,
   instanceId: randomUUID(),
+  // Where a minute may pass in a second, what the proxy saw is told as often as the metrics are sampled.
+  bounds: vertexPredict === null ? {} : { evidenceIntervalMs: observing.periodMs },
 });
 
 process.once('SIGTERM', () => void predict.flush());

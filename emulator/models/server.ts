@@ -8,7 +8,6 @@ import { fstatSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { log } from '../../functions/engine/log.ts';
 import { readModel } from './delay-model.ts';
 import { type Flight, flightSchema } from './flights.ts';
 import { createVariant, traitsOf, versions } from './variants.ts';
@@ -162,4 +161,9 @@ function parseEnvironment(): z.infer<typeof environmentSchema> {
     process.exit(1);
   }
   return parsed.data;
+}
+
+/** One structured line, as Cloud Logging reads what a container prints. */
+function log(severity: string, message: string, fields: Record<string, unknown> = {}): void {
+  process.stdout.write(`${JSON.stringify({ severity, message, ...fields })}\n`);
 }

@@ -50,7 +50,8 @@ export interface VariantOptions {
   crashAfter: number;
 }
 
-const service = { medianMs: 5, spread: 0.35, slowFactor: 3 };
+/** Long beside what the way there and back takes on a busy laptop, so that slow is seen to be slow. */
+const service = { medianMs: 20, spread: 0.35, slowFactor: 3 };
 
 /** A flight this likely to be late is called late: half as likely again as the average flight of the data. */
 const LATE_FROM = 0.33;

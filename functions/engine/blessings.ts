@@ -22,25 +22,29 @@ export async function bless(
   message: BlessingMessage,
   messageId: string,
 ): Promise<Outcome> {
-  const name = parseModelName(message.model);
+  const modelName = parseModelName(message.model);
   const versionId = message.versionId;
-  if (name === null || versionId === undefined)
+  if (modelName === null || versionId === undefined)
     return { kind: 'rejected', text: `${message.model} names no model version` };
-  if (name.project !== project && !/^\d+$/.test(name.project)) {
+  if (modelName.project !== project && !/^\d+$/.test(modelName.project)) {
     return {
       kind: 'rejected',
-      text: `${message.model} is in project ${name.project}; this controller serves ${project}`,
+      text: `${message.model} is in project ${modelName.project}; this controller serves ${project}`,
     };
   }
   const model = message.model.replace(/@.*$/, '');
   const version = await ports.models.readVersion(model, versionId);
   if (version === null)
     return { kind: 'rejected', text: `Version ${versionId} of ${model} does not exist in the model registry` };
-  const policies = await policiesFor(ports, message, version);
+  const { policies, problems } = await policiesFor(ports, message, version);
   if (policies.length === 0) {
-    const text = `No policy matches version ${versionId} of ${model}${message.policy === undefined ? '' : ` with the name ${message.policy}`}.`;
+    const named = [message.policy, message.endpoint].filter((name) => name !== undefined);
+    const narrowed = named.length === 0 ? '' : ` under ${named.join(' and ')}`;
+    const unusable = problems.length === 0 ? '' : ` Not usable: ${problems.slice(0, 3).join('; ')}.`;
+    const text = `No policy matches version ${versionId} of ${model}${narrowed}.${unusable}`;
     await sendAttention(ports.bus, { subject: model, text, at: ports.now() });
-    return { kind: 'ignored', text };
+    // A name that stands for nothing is a mistake in the message, which is then worth keeping.
+    return { kind: named.length === 0 ? 'ignored' : 'rejected', text };
   }
   const now = ports.now();
   const eventId = message.eventId ?? messageId;
@@ -96,15 +100,20 @@ export async function blessFromLog(context: BlessingContext, entry: LogEntry): P
   return bless(context, message, insertId);
 }
 
-async function policiesFor(ports: Ports, message: BlessingMessage, version: ModelVersionView): Promise<Policy[]> {
+async function policiesFor(
+  ports: Ports,
+  message: BlessingMessage,
+  version: ModelVersionView,
+): Promise<{ policies: Policy[]; problems: string[] }> {
   const { policies, problems } = await ports.policies.list();
   for (const problem of problems) log('ERROR', `A policy is not usable: ${problem}`);
-  return policies.filter(
+  const matching = policies.filter(
     (policy) =>
       (message.policy === undefined || policy.name === message.policy) &&
       (message.endpoint === undefined || isSameEndpoint(policy.endpoint, message.endpoint)) &&
       matches(policy, { model: version.model, labels: version.labels }),
   );
+  return { policies: matching, problems };
 }
 
 /** The aliases that a request set; null when the entry does not say. */

@@ -1,8 +1,8 @@
 /** A person, an alert or the proxy said something: which rollout does it mean, and what does it do to it? */
 import { UNATTRIBUTED } from '../../machines/analysis/evidence.ts';
-import type { RecordEvent } from '../../machines/rollout/decide.ts';
+import { blessingRefusal, type RecordEvent } from '../../machines/rollout/decide.ts';
 import type { RolloutEvent } from '../../machines/rollout/events.ts';
-import { isSameEndpoint, parseEndpointName } from '../../machines/rollout/resource-name.ts';
+import { isSameEndpoint } from '../../machines/rollout/resource-name.ts';
 import { storedRolloutSchema, type StoredRollout } from '../../machines/rollout/snapshot.ts';
 import { handle } from './loop.ts';
 import type { CommandMessage, EvidenceMessage, IncidentMessage, Outcome } from './messages.ts';
@@ -21,6 +21,12 @@ const operatorEvents = {
 /** Carries out an operator's command, now and not at the next tick. `messageId` stands in for a missing command id. */
 export async function command(ports: Ports, message: CommandMessage, messageId: string): Promise<Outcome> {
   const mark = `command ${message.commandId ?? messageId}`;
+  // Asked first: what ended a rollout finds none when it is delivered again, and that is no mistake.
+  if (await ports.store.isMarked(mark)) {
+    // A retry may have failed after its commit, before this.
+    if (message.command === 'retry') await ports.schedule.resume();
+    return { kind: 'ignored', text: `${mark} was carried out before` };
+  }
   const target = await targetOf(ports, message);
   if ('problem' in target) return { kind: 'rejected', text: target.problem };
   const by = message.by ?? 'operator';
@@ -51,9 +57,10 @@ export async function incident(ports: Ports, { incident: alert }: IncidentMessag
     return { kind: 'rejected', text: `Incident ${alert.incident_id} has no resource.labels.endpoint_id` };
   const told: string[] = [];
   for (const stored of await ports.store.listActive()) {
+    // By key: a damaged record of another endpoint must not keep this alert from its own.
+    const [location, id] = stored.key.split('~');
+    if (id !== endpointId || (labels['location'] ?? location) !== location) continue;
     const { endpoint } = parseStored(stored).record;
-    const name = parseEndpointName(endpoint);
-    if (name?.id !== endpointId || (labels['location'] !== undefined && labels['location'] !== name.location)) continue;
     const summary = alert.summary ?? alert.policy_name ?? 'no summary';
     const event: RolloutEvent = { type: 'incident.opened', at: ports.now(), incident: alert.incident_id, summary };
     const applied = await handle(ports, endpoint, [event], { marks: [`incident ${alert.incident_id} ${stored.key}`] });
@@ -120,11 +127,12 @@ async function retry(ports: Ports, { endpoint, named }: Target, by: string, mark
   const policy = (await ports.policies.list()).policies.find((candidate) => candidate.name === before.name);
   if (policy === undefined) return { kind: 'rejected', text: `Policy ${before.name} does not exist any more` };
   const blessing = { eventId: mark, model, versionId, blessedAt: ports.now(), by };
+  const refusal = blessingRefusal(record, blessing, true);
+  if (refusal !== null) return { kind: 'rejected', text: refusal };
   const event: RecordEvent = { type: 'blessing.received', at: ports.now(), blessing, policy, isRetry: true };
   const applied = await handle(ports, endpoint, [event], { marks: [mark] });
   await ports.schedule.resume();
-  if (applied.kind === 'duplicate') return { kind: 'ignored', text: `${mark} was carried out before` };
-  return applied.kind === 'unchanged'
-    ? { kind: 'rejected', text: `Version ${versionId} is being rolled out or waits already` }
+  return applied.kind === 'duplicate'
+    ? { kind: 'ignored', text: `${mark} was carried out before` }
     : { kind: 'done', text: `retry of ${id} by ${by}` };
 }

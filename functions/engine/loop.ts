@@ -37,8 +37,12 @@ export async function applyEvents(
     const decision = decideAll(loaded.record, events);
     if (decision.record === loaded.record && marks.length === 0) return { kind: 'unchanged', loaded };
     const result = await commit(ports, endpoint, loaded.revision, decision, marks);
-    if (result.kind === 'committed')
+    if (result.kind === 'committed') {
+      for (const { rollout, data } of decision.journal) {
+        log('INFO', `${data.from} → ${data.to}: ${data.text}`, { rollout, event: data.event.type });
+      }
       return { kind: 'applied', loaded: { record: decision.record, revision: result.revision } };
+    }
     if (result.kind === 'duplicate') return { kind: 'duplicate' };
     loaded = null;
   }
@@ -112,8 +116,6 @@ function commit(
   marks: string[],
 ) {
   const key = endpointKey(endpoint);
-  for (const { rollout, data } of journal)
-    log('INFO', `${data.from} → ${data.to}: ${data.text}`, { rollout, event: data.event.type });
   const latest = new Map(archive.map((rollout) => [rollout.context.id, archived(key, rollout)]));
   return ports.store.commit({
     key,

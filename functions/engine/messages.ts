@@ -16,7 +16,7 @@ export const blessingMessageSchema = z
     eventId: text.optional(),
     model: modelName,
     versionId: z
-      .union([z.string(), z.int()])
+      .union([z.string(), z.int()], 'expected a version id, which is a decimal number such as "7"')
       .transform(String)
       .refine((id) => /^\d{1,19}$/.test(id), 'expected a version id, which is a decimal number such as "7"')
       .optional(),
@@ -70,9 +70,9 @@ export const incidentMessageSchema = z.object({
   incident: z.object({
     incident_id: text,
     state: z.string(),
-    summary: z.string().optional(),
-    policy_name: z.string().optional(),
-    resource: z.object({ labels: z.record(z.string(), z.string()).optional() }).optional(),
+    summary: z.string().nullish(),
+    policy_name: z.string().nullish(),
+    resource: z.object({ labels: z.record(z.string(), z.string()).nullish() }).nullish(),
   }),
 });
 

@@ -6,7 +6,9 @@ import { type Evidence, UNATTRIBUTED } from '../../machines/analysis/evidence.ts
 import { looksOf, type Look } from '../../machines/rollout/effects.ts';
 import type { RolloutEvent } from '../../machines/rollout/events.ts';
 import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
+import { mapLimited } from './concurrency.ts';
 import { PermanentError, TransientError } from './errors.ts';
+import { limits } from './limits.ts';
 import { log } from './log.ts';
 import { observedModels } from './perform.ts';
 import type { Ports } from './ports.ts';
@@ -25,13 +27,10 @@ export async function observe(
   const at = ports.now();
   const looks = rollouts.map((rollout) => looksOf(rollout, at, periodMs));
   const evidence = await readEvidence(ports, rollouts, looks);
-  return Promise.all(
-    rollouts.map(async (rollout, i) => {
-      const others = (looks[i] ?? []).filter((look) => look.type !== 'evidence.read');
-      const seen = await lookAll(ports, rollout, others);
-      return [...seen, ...(evidence[i] ?? [])];
-    }),
-  );
+  return mapLimited([...rollouts.entries()], limits.concurrencyMax, async ([i, rollout]) => {
+    const others = (looks[i] ?? []).filter((look) => look.type !== 'evidence.read');
+    return [...(await lookAll(ports, rollout, others)), ...(evidence[i] ?? [])];
+  });
 }
 
 async function lookAll(ports: Ports, { context }: StoredRollout, looks: Look[]): Promise<RolloutEvent[]> {
@@ -44,17 +43,22 @@ async function lookAll(ports: Ports, { context }: StoredRollout, looks: Look[]):
     } catch (error) {
       if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
       log('WARNING', `Could not look (${look.type}): ${error.message}`, { rollout: context.id, code: error.code });
-      const isGone = error instanceof PermanentError && error.code === 'notFound' && look.type === 'endpoint.read';
-      if (isGone)
-        events.push({
-          type: 'target.missing',
-          at: ports.now(),
-          message: `Endpoint ${context.endpoint} does not exist.`,
-        });
+      const gone = error instanceof PermanentError && error.code === 'notFound' ? whenGone(ports, context, look) : null;
+      if (gone !== null) events.push(gone);
       break;
     }
   }
   return events;
+}
+
+/** What it means that the thing looked at does not exist. An operation is forgotten by the platform after a while. */
+function whenGone(ports: Ports, { endpoint }: StoredRollout['context'], look: Look): RolloutEvent | null {
+  const at = ports.now();
+  if (look.type === 'endpoint.read')
+    return { type: 'target.missing', at, message: `Endpoint ${endpoint} does not exist.` };
+  if (look.type !== 'operation.poll') return null;
+  const error = { code: 'NOT_FOUND', message: 'the operation is not known any more' };
+  return { type: 'operation.finished', at, operation: look.operation, error };
 }
 
 async function lookOnce(ports: Ports, context: StoredRollout['context'], look: Look): Promise<RolloutEvent | null> {

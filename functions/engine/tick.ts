@@ -107,8 +107,9 @@ async function guarded(what: string, work: () => Promise<unknown>): Promise<bool
     await work();
     return true;
   } catch (error) {
-    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
-    log(error instanceof PermanentError ? 'ERROR' : 'WARNING', `${what}: ${error.message}`, { code: error.code });
+    // One that fails, even by a mistake of ours, must not stop the others.
+    if (error instanceof TransientError) log('WARNING', `${what}: ${error.message}`, { code: error.code });
+    else log('CRITICAL', `${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     return false;
   }
 }

@@ -99,7 +99,17 @@ function checkLatency({ canary, stable, policy }: Trial): Reason | null {
   const canaryMs = quantileMs(canary.latencyMs, quantileRatio);
   const stableMs = quantileMs(stable.latencyMs, quantileRatio);
   const numbers = { canaryMs, stableMs, quantileRatio, maxRatio };
-  if (canaryMs === null || stableMs === null || stableMs <= 0) return null;
+  const isMeasured = total(canary.latencyMs) > 0 && total(stable.latencyMs) > 0;
+  if (!isMeasured || (stableMs !== null && stableMs <= 0)) return null;
+  const slowest = `more than ${canary.latencyMs.bounds.at(-1) ?? 0} ms`;
+  if (stableMs === null) {
+    const text = `At the ${percent(quantileRatio)} quantile stable takes longer than its histogram shows; nothing can be compared with it.`;
+    return { check: 'latency', kind: 'inconclusive', text, numbers };
+  }
+  if (canaryMs === null) {
+    const text = `At the ${percent(quantileRatio)} quantile the canary takes ${slowest}, stable ${round(stableMs)} ms; the limit is ${maxRatio} times.`;
+    return { check: 'latency', kind: 'unhealthy', text, numbers };
+  }
   const text = `At the ${percent(quantileRatio)} quantile the canary takes ${round(canaryMs)} ms, stable ${round(stableMs)} ms: ${round(canaryMs / stableMs)} times; the limit is ${maxRatio}.`;
   return { check: 'latency', kind: canaryMs / stableMs > maxRatio ? 'unhealthy' : 'healthy', text, numbers };
 }
@@ -118,6 +128,10 @@ function checkDrift({ canary, stable, policy }: Trial): Reason | null {
 /** Stable's counts of the step, or of the whole rollout where it took too little in the step to compare with. */
 function comparison(step: Counts, rollout: Counts, policy: AnalysisPolicy): VariantCounts {
   return step.stable.requests >= policy.minRequests ? step.stable : rollout.stable;
+}
+
+function total({ counts }: VariantCounts['latencyMs']): number {
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 function worst(reasons: Reason[]): Verdict['kind'] {

@@ -188,6 +188,15 @@ function stepsAscendTo100(written: unknown, context: Context): void {
       path: [percents.length - 1, 'percent'],
     });
   }
+  const lastStep: unknown = written.at(-1);
+  if (isMapping(lastStep) && lastStep['approval'] === true) {
+    const message = 'the last step is not left, so an approval there would wait for nothing';
+    complain(context, {
+      message,
+      instead: 'approval: true on the step before',
+      path: [percents.length - 1, 'approval'],
+    });
+  }
 }
 
 function replicasAreOrdered(written: unknown, context: Context): void {

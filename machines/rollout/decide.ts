@@ -82,16 +82,20 @@ type Received = Extract<RecordEvent, { type: 'blessing.received' }>;
 function receive(record: EndpointRecord, event: Received): Decision {
   const { blessing, policy, at, isRetry } = event;
   if (blessingRefusal(record, blessing, isRetry) !== null) return unchanged(record);
-  if (record.active === null) return begin({ ...record, queued: null }, blessing, policy, at);
-  const displaced = record.queued;
+  const { active, queued } = record;
+  if (active === null) return begin({ ...record, queued: null }, blessing, policy, at);
   let waiting: EndpointRecord = { ...record, queued: { blessing, policy, queuedAt: at } };
-  if (displaced !== null) {
-    const reason = `Version ${blessing.versionId} was blessed while version ${displaced.blessing.versionId} waited.`;
-    waiting = tell(waiting, 'superseded', displaced.blessing, displaced.policy, reason, at);
+  if (queued !== null) {
+    const reason = `Version ${blessing.versionId} was blessed while version ${queued.blessing.versionId} waited.`;
+    waiting = tell(waiting, 'superseded', queued.blessing, queued.policy, reason, at);
   }
-  const reason = `Version ${blessing.versionId} waits for ${record.active.context.id} (${policy.onNewBlessing}).`;
-  waiting = tell(waiting, 'queued', blessing, policy, reason, at);
-  return settle(stepActive(waiting, { type: 'blessing.newer', at, versionId: blessing.versionId }), at);
+  const text = `Version ${blessing.versionId} waits for ${active.context.id} (${policy.onNewBlessing}).`;
+  waiting = tell(waiting, 'queued', blessing, policy, text, at);
+  const noted = journalled(waiting, active, active, event, text);
+  return followedBy(
+    noted,
+    settle(stepActive(noted.record, { type: 'blessing.newer', at, versionId: blessing.versionId }), at),
+  );
 }
 
 /** Lets the active rollout take the event. A tick also reminds it of a blessing that waits. */
@@ -162,15 +166,16 @@ function journalled(
   before: StoredRollout | null,
   after: StoredRollout,
   event: JournalData['event'],
+  text: string | null = null,
 ): Decision {
   const { context } = after;
   const isIgnored = before === after;
   const data: JournalData = {
     event,
-    by: event.type === 'rollout.started' ? event.blessing.by : 'by' in event ? event.by : null,
+    by: 'by' in event ? event.by : 'blessing' in event ? event.blessing.by : null,
     from: before === null ? '' : placeOf(before),
     to: placeOf(after),
-    text: isIgnored ? ignoredBecause(after, event) : (context.ending?.reason ?? context.reason),
+    text: text !== null ? text : isIgnored ? ignoredBecause(after, event) : (context.ending?.reason ?? context.reason),
     split: context.traffic.confirmed ?? context.stable ?? {},
     verdicts: context.verdicts,
     effects: effectsOf(after, event.at).map((effect) => effect.type),

@@ -6,7 +6,7 @@ import type { EvidenceWindow } from '../analysis/evidence.ts';
 import { monitoringFrom } from '../analysis/tally.ts';
 import type { Context } from './context.ts';
 import { isFirstDeployment } from './guards.ts';
-import { stableWithin } from './moment.ts';
+import { owedReserve, stableWithin } from './moment.ts';
 import { dutyOf, type StoredRollout } from './snapshot.ts';
 import { isSameSplit, type Split, withoutCanary } from './split.ts';
 
@@ -36,7 +36,7 @@ export function looksOf(rollout: StoredRollout, at: number, periodMs: number): L
   if (context.operation !== null) return [{ type: 'operation.poll', operation: context.operation.name }];
   if (duty === 'readWorld') return [{ type: 'model.read' }, { type: 'endpoint.read' }];
   if (duty === 'readEndpoint') return [{ type: 'endpoint.read' }];
-  if (duty !== 'watch') return [];
+  if (duty !== 'watch' && duty !== 'shift') return [];
   const window = evidenceWindow(context, at, periodMs);
   return window === null ? [] : [{ type: 'evidence.read', window }];
 }
@@ -48,8 +48,8 @@ export function effectsOf(rollout: StoredRollout, at: number): Effect[] {
   const { operation, traffic } = context;
   switch (dutyOf(rollout)) {
     case 'holdReplicas': {
-      const next = context.reserved.find((reserve) => !reserve.isHeld);
-      return operation === null && next !== undefined ? [resize(next.id, next.to)] : [];
+      const next = owedReserve(context);
+      return operation === null && next !== null ? [resize(next.id, next.to)] : [];
     }
     case 'deploy':
       return operation === null ? [{ type: 'model.deploy', deployedModelId: context.canaryId }] : [];
@@ -116,8 +116,8 @@ function cleaning(context: Context, at: number): Effect[] {
   const isKept = context.keepUntil !== null && at < context.keepUntil;
   const canaryRemains = context.deployOrderedAt !== null && !context.removed.includes(context.canaryId);
   // Replicas go back to their owner first: they may bill, and a kept canary may be kept for days.
-  const reserve = context.reserved[0];
-  if (reserve !== undefined) return [resize(reserve.id, reserve.from)];
+  const reserve = owedReserve(context);
+  if (reserve !== null) return [resize(reserve.id, reserve.from)];
   return canaryRemains && !isKept ? [{ type: 'model.remove', deployedModelId: context.canaryId }] : [];
 }
 

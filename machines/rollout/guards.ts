@@ -1,11 +1,12 @@
 /** What is true now? Claims about a rollout's context and the event at hand. Total: no claim throws. */
 import { refusal } from '../analysis/tally.ts';
 import { machineLimits } from './limits.ts';
-import { canaryMayServe, currentStep, exhaustedWait, freezeOf, type Moment } from './moment.ts';
+import { canaryMayServe, currentStep, exhaustedWait, freezeOf, isFresh, type Moment, owedReserve } from './moment.ts';
 import { isSameModel } from './resource-name.ts';
 import { isEmptySplit, isSameSplit } from './split.ts';
 
-const retryableDeployErrors = new Set(['RESOURCE_EXHAUSTED', 'UNAVAILABLE']);
+/** No room just now; or the platform has forgotten the operation, and ordering anew finds what came of it. */
+const retryableDeployErrors = new Set(['RESOURCE_EXHAUSTED', 'UNAVAILABLE', 'NOT_FOUND']);
 
 // The world as it was found
 
@@ -22,7 +23,7 @@ export function isFirstDeployment({ context }: Moment): boolean {
 }
 
 export function hasReplicasToHold({ context }: Moment): boolean {
-  return context.reserved.some((reserve) => !reserve.isHeld);
+  return owedReserve(context) !== null;
 }
 
 export function hasHeldReplicas(moment: Moment): boolean {
@@ -74,9 +75,7 @@ export function stepIsProven({ context, event }: Moment): boolean {
   if (step === null || context.effectAt === null || verdict === null || verdict.kind !== 'healthy') return false;
   const hasHeld = event.at >= context.effectAt + step.holdSeconds * 1000;
   const isDatedAfter = verdict.fromAt >= context.effectAt && verdict.toAt > context.effectAt;
-  const isFresh =
-    verdict.toAt >= event.at - (context.policy.analysis.metricLagSeconds + Math.max(step.holdSeconds, 60)) * 1000;
-  return hasHeld && isDatedAfter && isFresh;
+  return hasHeld && isDatedAfter && isFresh({ context, event });
 }
 
 export function needsApproval({ context }: Moment): boolean {
@@ -182,7 +181,13 @@ export function policyReplaces({ context }: Moment): boolean {
 }
 
 export function preparationTimedOut({ context, event }: Moment): boolean {
-  return event.at >= context.startedAt + machineLimits.prepareSecondsMax * 1000;
+  return context.paused === null && event.at >= context.waitingSince + machineLimits.prepareSecondsMax * 1000;
+}
+
+export function operationTimedOut({ context, event }: Moment): boolean {
+  return (
+    context.operation !== null && event.at >= context.operation.startedAt + machineLimits.operationSecondsMax * 1000
+  );
 }
 
 /** The deadline counts from the first call of DeployModel. */
@@ -205,9 +210,18 @@ export function neverShifted({ context }: Moment): boolean {
 // Cleaning up and ending
 
 export function keepIsOver({ context, event }: Moment): boolean {
-  const keepEnded =
-    context.promotedAt !== null && event.at >= context.promotedAt + context.policy.keepStableSeconds * 1000;
-  return keepEnded && context.paused === null && context.foreign === null;
+  const { promotedAt, policy } = context;
+  const isKeptLongEnough = promotedAt !== null && event.at >= promotedAt + policy.keepStableSeconds * 1000;
+  return isKeptLongEnough && mayRetire({ context });
+}
+
+/** Nobody paused, and nobody else gave stable a share. */
+export function mayRetire({ context }: Pick<Moment, 'context'>): boolean {
+  return context.paused === null && context.foreign === null;
+}
+
+export function mayBePromoted(moment: Moment): boolean {
+  return stepIsProven(moment) && mayRetire(moment);
 }
 
 export function stableIsRetired({ context }: Moment): boolean {

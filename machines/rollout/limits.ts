@@ -10,6 +10,8 @@ export const machineLimits = {
   shiftSecondsMax: 30 * 60,
   /** Reading the endpoint and the model to begin with; longer than any outage that heals by itself. */
   prepareSecondsMax: 60 * 60,
+  /** A deployment has a deadline of its own; what else an operation does takes minutes. */
+  operationSecondsMax: 2 * 60 * 60,
   /** Undeploying what serves nothing; after so many refusals a person is told, and the rollout ends without it. */
   removeAttemptsMax: 10,
   /** After so many refusals in a row to restore the traffic, a person is told; trying goes on. */

@@ -15,15 +15,40 @@ export function freezeOf({ context, event }: Moment): FreezeWindow | null {
 }
 
 /** The bounded wait that has run out: `noData` or `inconclusive` since the step took effect or a person resumed. */
-export function exhaustedWait({
-  context,
-  event,
-}: Moment): { kind: 'noData' | 'inconclusive'; outcome: 'pause' | 'rollBack' } | null {
+export function exhaustedWait(moment: Moment): {
+  kind: 'noData' | 'inconclusive';
+  outcome: 'pause' | 'rollBack';
+} | null {
+  const { context, event } = moment;
   if (context.effectAt === null || context.promotedAt !== null || context.ending !== null) return null;
-  const kind = context.verdicts.monitoring?.kind ?? 'noData';
-  if (kind !== 'noData' && kind !== 'inconclusive') return null;
+  const kind = waitingFor(moment);
+  if (kind === null) return null;
   const { afterSeconds, outcome } = context.policy.analysis[kind];
   return event.at >= context.waitingSince + afterSeconds * 1000 ? { kind, outcome } : null;
+}
+
+/** What a step waits for by itself. A healthy verdict that has gone stale is no data, unless a person or a window holds. */
+function waitingFor(moment: Moment): 'noData' | 'inconclusive' | null {
+  const { context } = moment;
+  const verdict = context.verdicts.monitoring;
+  if (verdict === null) return 'noData';
+  if (verdict.kind === 'noData' || verdict.kind === 'inconclusive') return verdict.kind;
+  const isHeld = freezeOf(moment) !== null || (currentStep(context)?.approval === true && !context.isApproved);
+  return verdict.kind === 'healthy' && !isHeld && !isFresh(moment) ? 'noData' : null;
+}
+
+/** The verdict rests on evidence of just now: no older than the lag and a hold, or a minute where the hold is shorter. */
+export function isFresh({ context, event }: Moment): boolean {
+  const verdict = context.verdicts.monitoring;
+  const { metricLagSeconds } = context.policy.analysis;
+  const holdSeconds = Math.max(currentStep(context)?.holdSeconds ?? 0, 60);
+  return verdict !== null && verdict.toAt >= event.at - (metricLagSeconds + holdSeconds) * 1000;
+}
+
+/** The replicas that are to be held next, or, going back, given back next. */
+export function owedReserve(context: Context): Context['reserved'][number] | null {
+  const owed = context.ending === null ? context.reserved.find(({ isHeld }) => !isHeld) : context.reserved[0];
+  return owed ?? null;
 }
 
 export function currentStep(context: Context): Step | null {

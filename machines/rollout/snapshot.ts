@@ -39,11 +39,13 @@ export function startRollout(input: RolloutInput): StoredRollout {
   return stored(snapshot);
 }
 
-/** The rollout after the event; the very same object when no arrow took it. */
+/** The rollout after the event; the very same object when no arrow took it, or an arrow changed nothing. */
 export function stepRollout(rollout: StoredRollout, event: RolloutEvent): StoredRollout {
   const before = restored(rollout);
   const [after] = transition(rolloutMachine, before, event);
-  return after === before ? rollout : stored(after);
+  if (after === before) return rollout;
+  const next = stored(after);
+  return JSON.stringify(next) === JSON.stringify(rollout) ? rollout : next;
 }
 
 /** What the rollout's state owes the world; null when it is over. */

@@ -79,7 +79,7 @@ export const rolloutMachine = setup({
                 holdingReplicas: {
                   meta: { owes: 'holdReplicas' },
                   always: [
-                    { guard: 'hasHeldReplicas', target: '#deploying' },
+                    { guard: 'hasHeldReplicas', target: '#deploying', actions: 'noteOrdered' },
                     { guard: 'removalGivenUp', actions: 'giveUpResize' },
                   ],
                   on: {
@@ -142,6 +142,7 @@ export const rolloutMachine = setup({
                   { guard: 'incidentPauses', target: '.shifting', actions: 'stepBack' },
                 ],
                 'operator.resumed': { guard: 'hasForeign', actions: 'adoptFound' },
+                'operator.promoted': { guard: 'hasForeign', actions: 'adoptFound' },
               },
               states: {
                 shifting: {
@@ -194,22 +195,32 @@ export const rolloutMachine = setup({
             observing: {
               id: 'observing',
               initial: 'holding',
-              on: { 'operator.resumed': { guard: 'hasForeign', target: '#promoting', actions: 'adoptFound' } },
+              on: {
+                'operator.resumed': { guard: 'hasForeign', target: '#promoting', actions: 'adoptFound' },
+                'operator.promoted': { guard: 'hasForeign', target: '#promoting', actions: 'adoptFound' },
+                'operator.promotedFully': { guard: 'hasForeign', target: '#promoting', actions: 'adoptFound' },
+              },
               states: {
                 holding: {
                   meta: { owes: 'watch' },
-                  always: { guard: 'stepIsProven', target: 'keeping', actions: 'notePromoted' },
-                  on: { 'operator.promoted': { target: 'keeping', actions: 'notePromoted' } },
+                  always: { guard: 'mayBePromoted', target: 'keeping', actions: 'notePromoted' },
+                  on: {
+                    'operator.promoted': [
+                      { guard: 'hasForeign', target: '#promoting', actions: 'adoptFound' },
+                      { target: 'keeping', actions: 'notePromoted' },
+                    ],
+                  },
                 },
                 keeping: {
                   meta: { owes: 'watch' },
                   always: { guard: 'keepIsOver', target: 'retiring', actions: 'noteRetiring' },
-                  on: { 'blessing.newer': { target: 'retiring', actions: 'noteRetiring' } },
+                  on: { 'blessing.newer': [{ guard: 'mayRetire', target: 'retiring', actions: 'noteRetiring' }, {}] },
                 },
                 retiring: {
                   meta: { owes: 'retire' },
                   always: [
                     { guard: 'stableIsRetired', target: '#promoted' },
+                    { guard: 'operationTimedOut', actions: 'forgetOperation' },
                     { guard: 'removalGivenUp', actions: 'giveUpRemoval' },
                   ],
                   on: {
@@ -229,6 +240,8 @@ export const rolloutMachine = setup({
           id: 'rollingBack',
           entry: 'desireStable',
           initial: 'restoring',
+          // An order given before the way back began may be answered after it.
+          on: { 'deploy.started': { actions: 'noteOperation' } },
           states: {
             restoring: {
               meta: { owes: 'restore' },
@@ -245,6 +258,7 @@ export const rolloutMachine = setup({
                 { guard: { type: 'endsAs', params: { state: 'aborted' } }, target: '#aborted' },
                 { guard: { type: 'endsAs', params: { state: 'superseded' } }, target: '#superseded' },
                 { guard: { type: 'endsAs', params: { state: 'failed' } }, target: '#failed' },
+                { guard: 'operationTimedOut', actions: 'forgetOperation' },
                 { guard: 'removalGivenUp', actions: 'giveUpRemoval' },
               ],
               on: {

@@ -3,12 +3,13 @@ import { addEvidence, beginStep, sourceOf } from '../analysis/tally.ts';
 import { judge } from '../analysis/judge.ts';
 import type { Context } from './context.ts';
 import type { RolloutEvent } from './events.ts';
-import { exhaustedWait, freezeOf, type Moment, stableWithin } from './moment.ts';
+import { exhaustedWait, freezeOf, type Moment, owedReserve, stableWithin } from './moment.ts';
 import { machineLimits } from './limits.ts';
 import { isEmptySplit, isSameSplit, type Split, splitWithCanary } from './split.ts';
 
 type Update = Partial<Context>;
 type Ending = NonNullable<Context['ending']>;
+type Reserve = Context['reserved'][number];
 
 // Learning about the world
 
@@ -53,11 +54,7 @@ export function noteReady({ context, event }: Moment): Update {
 export function noteOperation({ context, event }: Moment): Update {
   switch (event.type) {
     case 'deploy.started':
-      return {
-        operation: started('deploy', context.canaryId, event),
-        deployOrderedAt: context.deployOrderedAt ?? event.at,
-        ...noTrouble,
-      };
+      return { operation: started('deploy', context.canaryId, event), ...noTrouble };
     case 'removal.started':
       return { operation: started('undeploy', event.deployedModelId, event), ...noTrouble };
     case 'resize.started':
@@ -67,8 +64,13 @@ export function noteOperation({ context, event }: Moment): Update {
   }
 }
 
-export function noteDeployFound({ context, event }: Moment): Update {
-  return { deployOrderedAt: context.deployOrderedAt ?? event.at, operation: null, ...noTrouble };
+/** Remembers the order before it is given: from here on a DeployedModel may arrive, whatever becomes of the reply. */
+export function noteOrdered({ event }: Moment): Update {
+  return { deployOrderedAt: event.at };
+}
+
+export function noteDeployFound(): Update {
+  return { operation: null, ...noTrouble };
 }
 
 export function noteCancelled({ context }: Moment): Update {
@@ -97,22 +99,33 @@ export function noteRemoved({ context, event }: Moment): Update {
 /** Tries again later, with twice the wait. An order that may have arrived is remembered as given. */
 export function noteRefusal({ context, event }: Moment): Update {
   if (!('isRetryable' in event)) return {};
-  const ordered = event.type === 'deploy.refused' ? { deployOrderedAt: context.deployOrderedAt ?? event.at } : {};
-  return { ...ordered, ...trouble(context, event, `${event.code}: ${event.message}`) };
+  return { ...trouble(context, event, `${event.code}: ${event.message}`) };
 }
 
-/** A removal that was refused too often: left behind, and a person is told. */
+/** What was refused too often is left behind, and a person is told. */
 export function giveUpRemoval({ context }: Moment): Update {
+  const why = `after ${context.attempts} tries (${context.lastProblem})`;
+  const reserve = owedReserve(context);
+  if (reserve !== null) {
+    const reason = `The replicas of DeployedModel ${reserve.id} could not be set ${why}; its owner's least is ${reserve.from}.`;
+    return { reserved: context.reserved.filter(({ id }) => id !== reserve.id), operation: null, reason, ...noTrouble };
+  }
   const next = context.ending === null ? context.stableModels.map(({ id }) => id) : [context.canaryId];
   const target = next.find((id) => !context.removed.includes(id));
-  const reason = `DeployedModel ${target} could not be removed after ${context.attempts} tries (${context.lastProblem}); remove it by hand, it still bills.`;
-  if (target === undefined) return { reserved: [], reason, ...noTrouble };
+  if (target === undefined) return noTrouble;
+  const reason = `DeployedModel ${target} could not be removed ${why}; remove it by hand, it still bills.`;
   return { removed: [...context.removed, target], operation: null, reason, ...noTrouble };
 }
 
 /** Replicas that cannot be held, or given back, do not stop a rollout. */
 export function giveUpResize({ context }: Moment): Update {
-  return { reserved: context.reserved.slice(1), ...noTrouble };
+  const refused = owedReserve(context);
+  return { reserved: context.reserved.filter((reserve) => reserve !== refused), ...noTrouble };
+}
+
+/** An operation that never ends is not waited for; what it was for is tried again, or given up. */
+export function forgetOperation({ context, event }: Moment): Update {
+  return { operation: null, ...trouble(context, event, `operation ${context.operation?.name} did not end`) };
 }
 
 // Moving traffic
@@ -131,12 +144,11 @@ export function adoptFound({ context, event }: Moment): Update {
   return desireStep(context, context.stepIndex, event);
 }
 
-/** A pause while a share is being raised: wants the share before it, for it must not rise any more. */
+/** A pause while a share is being raised: wants the highest step that is not above what was confirmed (law 5). */
 export function stepBack({ context, event }: Moment): Update {
-  return {
-    ...desireStep({ ...context, foreign: null }, Math.max(-1, context.stepIndex - 1), event),
-    foreign: context.foreign,
-  };
+  const confirmed = context.traffic.confirmed?.[context.canaryId] ?? 0;
+  const stepIndex = context.policy.steps.findLastIndex(({ percent }) => percent <= confirmed);
+  return { ...desireStep({ ...context, foreign: null }, stepIndex, event), foreign: context.foreign };
 }
 
 /** Wants the recorded stable split back; a split that somebody else made loses only the canary's share. */
@@ -272,10 +284,7 @@ export function blameMissing({ context, event }: Moment): Update {
 }
 
 export function blameRefusal({ context, event }: Moment): Update {
-  const ordered = event.type === 'deploy.refused' ? { deployOrderedAt: context.deployOrderedAt ?? event.at } : {};
-  return 'isRetryable' in event
-    ? { ...ordered, ...ending(context, event, 'failed', `${event.code}: ${event.message}`) }
-    : {};
+  return 'isRetryable' in event ? { ...ending(context, event, 'failed', `${event.code}: ${event.message}`) } : {};
 }
 
 export function blameOperation({ context, event }: Moment): Update {
@@ -319,9 +328,12 @@ function started(kind: 'deploy' | 'undeploy' | 'resize', target: string, event: 
   return 'operation' in event ? { name: event.operation, kind, target, startedAt: event.at, isCancelled: false } : null;
 }
 
+/** Going back, the end of an order to hold is not the end of one to give back. */
 function resized(context: Context, id: string): Context['reserved'] {
-  if (context.ending !== null) return context.reserved.filter((reserve) => reserve.id !== id);
-  return context.reserved.map((reserve) => (reserve.id === id ? { ...reserve, isHeld: true } : reserve));
+  const isGivenBack = (reserve: Reserve): boolean => reserve.id === id && reserve.isHeld && context.ending !== null;
+  return context.reserved
+    .filter((reserve) => !isGivenBack(reserve))
+    .map((reserve) => (reserve.id === id ? { ...reserve, isHeld: true } : reserve));
 }
 
 function desireStep(context: Context, stepIndex: number, event: RolloutEvent): Update {
@@ -372,6 +384,8 @@ function ending(context: Context, event: RolloutEvent, state: Ending['state'], r
   return {
     ending: { state, at: event.at, by, reason },
     keepUntil: event.at + keepSeconds * 1000,
+    // What was neither held nor ordered to be is its owner's still.
+    reserved: context.reserved.filter(({ id, isHeld }) => isHeld || context.operation?.target === id),
     reason,
     paused: null,
     ...noTrouble,

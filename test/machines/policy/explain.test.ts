@@ -22,7 +22,7 @@ test('an explanation says how long it takes, what it asks, what stops it and wha
   const text = explainPolicy(
     policy(
       `{ model: ${model} }`,
-      `  steps: [ { percent: 10, hold: 1m }, { percent: 100, hold: 30m, approval: true } ]
+      `  steps: [ { percent: 10, hold: 1m, approval: true }, { percent: 100, hold: 30m } ]
   analysis: { noData: { after: 20m, then: rollBack } }
   freeze: [ "Fri 16:00 – Mon 08:00 Europe/Zurich" ]
 `,
@@ -31,7 +31,7 @@ test('an explanation says how long it takes, what it asks, what stops it and wha
   expect(text).toContain('The canary gets 10% for at least 1m, then 100% for at least 30m.');
   // The first step waits for its evidence: three minutes of metric lag, not one of hold.
   expect(text).toContain('at least 33m once the canary is deployed; the deployment may take up to 45m');
-  expect(text).toContain('A person must approve before it goes on from 100%');
+  expect(text).toContain('A person must approve before it goes on from 10%');
   expect(text).toContain('errors at most 5% of requests, and no more than 0.5 percentage points above stable');
   expect(text).toContain('No request at all for 20m rolls back; no data is never healthy.');
   expect(text).toContain('No share rises during Fri 16:00 – Mon 08:00 Europe/Zurich');

@@ -432,3 +432,145 @@ describe('trouble', () => {
     expect(shiftingToFirstStep().after(30 * 60).state).toBe('rollingBack');
   });
 });
+
+describe('found by reading and probing', () => {
+  const foreign = {
+    type: 'traffic.foreign' as const,
+    found: { 1: 40, [canaryId]: 60 },
+    models: [stableModel, canaryModel],
+  };
+
+  it('a pause during promote-full goes back to the confirmed share, not to the step before the last', () => {
+    const paused = onFirstStep().when(
+      { type: 'operator.promotedFully', ...operator },
+      { type: 'operator.paused', ...operator },
+    );
+    expect(paused.desired).toEqual({ 1: 95, [canaryId]: 5 });
+    const twice = paused.when({ type: 'operator.resumed', ...operator }, { type: 'operator.paused', ...operator });
+    expect(twice.desired).toEqual({ 1: 95, [canaryId]: 5 });
+  });
+
+  it('a pause while the first version of an empty endpoint is promoted takes its traffic away', () => {
+    const promoting = given()
+      .when({ type: 'endpoint.observed', split: {}, models: [] }, { type: 'deploy.found' })
+      .when({ type: 'endpoint.observed', split: {}, models: [canaryModel] });
+    expect(promoting.when({ type: 'operator.paused', ...operator }).desired).toEqual({});
+  });
+
+  it('Monitoring is watched while a share is being raised or cannot be written', () => {
+    const refused = onFirstStep()
+      .after(12)
+      .monitored(good)
+      .after(0)
+      .when({ type: 'traffic.refused', code: 'unavailable', message: 'x', isRetryable: true });
+    expect(refused.after(5).looks()).toHaveLength(1);
+    expect(refused.after(5).monitored({ ...bad, requests: 200, errors: 150 }).state).toBe('rollingBack');
+  });
+
+  it('a newer blessing does not remove a stable to which somebody gave traffic', () => {
+    const kept = onLastStep().after(12).monitored(good).after(0);
+    const disturbed = kept.when({ ...foreign, generation: kept.rollout.context.traffic.generation });
+    expect(disturbed.when({ type: 'blessing.newer', versionId: '3' }).place).toBe('forward.observing.keeping, paused');
+  });
+
+  it('a promote accepts what somebody else changed, wherever it comes', () => {
+    const shifting = onFirstStep().after(12).monitored(good).after(0);
+    const kept = onLastStep().after(12).monitored(good).after(0);
+    for (const life of [shifting, kept]) {
+      const found = life.when({ ...foreign, generation: life.rollout.context.traffic.generation });
+      const promoted = found.when({ type: 'operator.promoted', ...operator });
+      expect(promoted.rollout.context.foreign).toBeNull();
+      expect(promoted.rollout.context.paused).toBeNull();
+      expect(promoted.effects()).toHaveLength(1);
+    }
+  });
+
+  it('replicas that cannot be given back do not count as a canary that was removed', () => {
+    const busy = { ...stableModel, availableReplicas: 4 };
+    let life = given()
+      .when(
+        { type: 'endpoint.observed', split: { 1: 100 }, models: [busy] },
+        { type: 'resize.started', deployedModelId: '1', operation: 'hold' },
+      )
+      .when({ type: 'operation.finished', operation: 'hold', error: null }, { type: 'deploy.started', operation: 'op' })
+      .when({ type: 'operation.finished', operation: 'op', error: null }, { type: 'operator.aborted', ...operator });
+    for (let i = 0; i < 10; i += 1)
+      life = life.when({ type: 'resize.refused', code: 'unavailable', message: 'x', isRetryable: true }).after(60);
+    expect(life.effects()).toEqual([{ type: 'model.remove', deployedModelId: canaryId }]);
+  });
+
+  it('an order to hold replicas that ends on the way back is followed by one to give them back', () => {
+    const busy = { ...stableModel, availableReplicas: 4 };
+    const aborted = given()
+      .when(
+        { type: 'endpoint.observed', split: { 1: 100 }, models: [busy] },
+        { type: 'resize.started', deployedModelId: '1', operation: 'hold' },
+      )
+      .when({ type: 'operator.aborted', ...operator });
+    const held = aborted.when({ type: 'operation.finished', operation: 'hold', error: null });
+    expect(held.effects()).toEqual([{ type: 'replicas.resize', deployedModelId: '1', minReplicas: 1 }]);
+    const given1 = held.when(
+      { type: 'resize.started', deployedModelId: '1', operation: 'give' },
+      { type: 'operation.finished', operation: 'give', error: null },
+    );
+    expect(given1.state).toBe('aborted');
+  });
+
+  it('only the replicas that were refused are given up', () => {
+    const models = [
+      { ...stableModel, availableReplicas: 4 },
+      { ...stableModel, id: '2', availableReplicas: 3 },
+    ];
+    const life = given()
+      .when(
+        { type: 'endpoint.observed', split: { 1: 50, 2: 50 }, models },
+        { type: 'resize.started', deployedModelId: '1', operation: 'hold' },
+      )
+      .when(
+        { type: 'operation.finished', operation: 'hold', error: null },
+        { type: 'resize.refused', code: 'invalidArgument', message: 'x', isRetryable: false },
+      );
+    expect(life.rollout.context.reserved.map(({ id }) => id)).toEqual(['1']);
+  });
+
+  it('a healthy verdict that has gone stale is no data, and does not wait for ever', () => {
+    const policy = policyOf('  steps: [ { percent: 5, hold: 2h }, { percent: 100, hold: 10s } ]\n');
+    const life = onFirstStep(policy).after(60).monitored(good);
+    expect(life.after(2 * 3600 + 100).place).toBe('forward.analysing.watching, paused');
+  });
+
+  it('a canary slower than the histogram shows is unhealthy, not unknown', () => {
+    const slow = { requests: 100, errors: 0, latencyMs: { bounds: [10, 100], counts: [0, 0, 100] } };
+    expect(onFirstStep().after(5).monitored(slow).state).toBe('rollingBack');
+  });
+
+  it('looking again at what has not changed changes nothing', () => {
+    const observed = { type: 'endpoint.observed' as const, split: { 1: 100 }, models: [stableModel] };
+    const waiting = deployedCanary().when(observed);
+    expect(waiting.when(observed).rollout).toBe(waiting.rollout);
+  });
+
+  it('an operation that never ends is not waited for', () => {
+    const removing = onFirstStep()
+      .after(5)
+      .monitored(bad)
+      .applied()
+      .when({ type: 'removal.started', deployedModelId: canaryId, operation: 'op' });
+    expect(removing.after(2 * 3600).effects()).toEqual([]);
+    expect(
+      removing
+        .after(2 * 3600)
+        .after(60)
+        .effects(),
+    ).toEqual([{ type: 'model.remove', deployedModelId: canaryId }]);
+  });
+
+  it('a deployment that is answered after the abort is undone', () => {
+    const deploying = given().when({ type: 'endpoint.observed', split: { 1: 100 }, models: [stableModel] });
+    const aborted = deploying.when({ type: 'operator.aborted', ...operator });
+    expect(aborted.effects()).toEqual([{ type: 'model.remove', deployedModelId: canaryId }]);
+    expect(aborted.when({ type: 'deploy.started', operation: 'op' }).effects()).toEqual([
+      { type: 'operation.cancel', operation: 'op' },
+    ]);
+  });
+});
