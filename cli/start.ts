@@ -5,7 +5,6 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startTraffic, type Traffic } from '../emulator/traffic.ts';
 import { formatProblem, parsePolicy } from '../machines/policy/document.ts';
@@ -24,6 +23,8 @@ import { unfinishedRollout } from './start/unfinished.ts';
 import { CliError, exitCodeOf, exitCodes, type World } from './world.ts';
 
 const LOOK_MS = 500;
+/** A blessing is answered within a second or two; after this, something is wrong. */
+const SILENCE_MS = 15_000;
 /** With --exit, a rollout that is not decided by then is given up on; with the policy of the demo it takes a minute. */
 const DECIDED_MS_MAX = 15 * 60_000;
 
@@ -52,11 +53,11 @@ export async function main(args: string[], world: World, stopped: Promise<string
 async function story(options: StartOptions, world: World, live: Live, stack: AsyncDisposableStack): Promise<number> {
   const { policyFile, requestsPerSecond } = options;
   const policy = await readPolicy(policyFile);
+  const wanted = options.bless === null ? null : blessable(options.bless, policy);
   const places = placesOf(world.folder, options.portBase, policy);
   mkdirSync(places.files.folder, { recursive: true });
   stack.defer(takeLock(places.files.lock));
 
-  const wanted = options.bless === null ? null : blessable(options.bless, policy);
   const unfinished = options.fresh ? null : await unfinishedRollout(places, policy.endpoint);
   const isContinued = unfinished !== null && (wanted === null || wanted === unfinished.versionId);
   const versionId = isContinued ? unfinished.versionId : (wanted ?? '2');
@@ -92,7 +93,10 @@ interface Watching {
 }
 
 /** Shows the rollout of the version until it is over; with `--exit` also until it is paused, for nobody would resume it. */
-function decision(watching: Watching, versionId: string, isExit: boolean): Promise<RolloutView | null> {
+async function decision(watching: Watching, versionId: string, isExit: boolean): Promise<RolloutView | null> {
+  if ((await follow(watching, () => true, Date.now() + SILENCE_MS)) === null) {
+    watching.live.tell('Nothing has come of the blessing so far; .rollouts/logs/onBlessing.log should say why.');
+  }
   const isDecided = (view: RolloutView): boolean =>
     view.versionId === versionId && (view.isFinal || (isExit && view.paused !== null));
   return follow(watching, isDecided, isExit ? Date.now() + DECIDED_MS_MAX : Number.POSITIVE_INFINITY);
@@ -152,7 +156,7 @@ function whatToTry(local: LocalSystem, { proxyKey }: Places, decided: RolloutVie
     'The system stays up, and this shows what happens. Ctrl-C stops it. In another terminal, try:',
     '  npm run rollouts -- bless delays@3          a bad one: it fails on evening flights',
     '  npm run rollouts -- pause ID                and resume, abort, promote',
-    `  npm run rollouts -- journal ${id.padEnd(16)}why it went as it did`,
+    `  npm run rollouts -- journal ${id}  why it went as it did`,
     '  npm run rollouts -- list',
     `  open ${local.dashboard}`,
     `  curl ${local.predictUrl} -H 'x-goog-api-key: ${proxyKey}' -H 'content-type: application/json' -d '${flight}'`,
@@ -176,7 +180,8 @@ function askedToStop(): Promise<string> {
 
 if (import.meta.main) {
   const { stdout, stderr, env } = process;
-  const world = { stdout, stderr, env, folder: process.cwd(), user: userInfo().username, now: Date.now, sleep };
+  const user = env['USER'] ?? 'npm start';
+  const world = { stdout, stderr, env, folder: process.cwd(), user, now: Date.now, sleep: (ms: number) => sleep(ms) };
   // What is still being asked of a system that has ended must not hold us back.
-  process.exit(await main(process.argv.slice(2), { ...world, sleep: (ms) => sleep(ms) }, askedToStop()));
+  process.exit(await main(process.argv.slice(2), world, askedToStop()));
 }

@@ -28,7 +28,7 @@ const pushSchema = z.object({
   }),
 });
 
-const cloudEventSchema = z.object({ id: z.string(), type: z.string(), data: z.unknown() });
+const cloudEventSchema = z.object({ id: z.string(), type: z.string(), data: z.unknown().optional() });
 
 interface Decoded {
   original: Buffer;

@@ -138,38 +138,35 @@ function modelOf({ resourceName, request, response }: LogEntry['protoPayload']):
   return typeof name === 'string' ? name.replace(/@.*$/, '') : null;
 }
 
-/** Blessings that no event told of: the alias is on a version that neither serves nor had its rollout. */
-export async function findLostBlessings(context: BlessingContext): Promise<void> {
+/** A blessing that no event told of: the alias is on a version that neither serves nor had its rollout. */
+export async function findLostBlessing(context: BlessingContext, policy: Policy): Promise<void> {
   const { ports } = context;
-  const { policies } = await ports.policies.list();
-  for (const policy of policies) {
-    if (policy.match.kind !== 'model') continue;
-    const version = await ports.models.readAlias(policy.match.model, 'blessed');
-    if (version === null) continue;
-    const { record } = await loadRecord(ports, policy.endpoint);
-    const hadRollout = record.history.some(
-      (ended) => isSameModel(ended.model, version.model) && ended.versionId === version.versionId,
-    );
-    const isOlder = version.updatedAt <= (record.history[0]?.endedAt ?? 0);
-    if (record.active !== null || record.queued !== null || hadRollout || isOlder) continue;
-    const view = await ports.endpoints.read(policy.endpoint);
-    const serves = view.deployedModels.some(
-      (found) => isSameModel(found.model, version.model) && found.versionId === version.versionId,
-    );
-    if (serves) continue;
-    const eventId = `reconcile ${version.model}@${version.versionId}`;
-    const message = {
-      eventId,
-      model: policy.match.model,
-      versionId: version.versionId,
-      endpoint: policy.endpoint,
-      policy: policy.name,
-      blessedAt: version.updatedAt,
-    };
-    const outcome = await bless(context, message, eventId);
-    log('WARNING', `Reconcile found a blessing that no event told of: ${outcome.text}`, {
-      model: version.model,
-      versionId: version.versionId,
-    });
-  }
+  if (policy.match.kind !== 'model') return;
+  const version = await ports.models.readAlias(policy.match.model, 'blessed');
+  if (version === null) return;
+  const { record } = await loadRecord(ports, policy.endpoint);
+  const hadRollout = record.history.some(
+    (ended) => isSameModel(ended.model, version.model) && ended.versionId === version.versionId,
+  );
+  const isOlder = version.updatedAt <= (record.history[0]?.endedAt ?? 0);
+  if (record.active !== null || record.queued !== null || hadRollout || isOlder) return;
+  const view = await ports.endpoints.read(policy.endpoint);
+  const serves = view.deployedModels.some(
+    (found) => isSameModel(found.model, version.model) && found.versionId === version.versionId,
+  );
+  if (serves) return;
+  const eventId = `reconcile ${version.model}@${version.versionId}`;
+  const message = {
+    eventId,
+    model: policy.match.model,
+    versionId: version.versionId,
+    endpoint: policy.endpoint,
+    policy: policy.name,
+    blessedAt: version.updatedAt,
+  };
+  const outcome = await bless(context, message, eventId);
+  log('WARNING', `Reconcile found a blessing that no event told of: ${outcome.text}`, {
+    model: version.model,
+    versionId: version.versionId,
+  });
 }

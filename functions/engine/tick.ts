@@ -1,7 +1,7 @@
 /** What is due? Looks at all active rollouts together, then decides and performs for each. */
 import type { RecordEvent } from '../../machines/rollout/decide.ts';
 import { answerSplit } from '../../machines/rollout/effects.ts';
-import { type BlessingContext, findLostBlessings } from './blessings.ts';
+import { type BlessingContext, findLostBlessing } from './blessings.ts';
 import { mapLimited } from './concurrency.ts';
 import { PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
@@ -47,7 +47,10 @@ export async function tick(ports: Ports, observing: Observing): Promise<TickSumm
  */
 export async function reconcile(context: BlessingContext, observing: Observing): Promise<TickSummary> {
   const { ports } = context;
-  await guarded('lost blessings', () => findLostBlessings(context));
+  await guarded('lost blessings', async () => {
+    const { policies } = await ports.policies.list();
+    for (const policy of policies) await guarded(policy.name, () => findLostBlessing(context, policy));
+  });
   for (const stored of await ports.store.listAll()) await guarded(stored.key, () => reconcileRecord(ports, stored));
   const summary = await tick(ports, observing);
   if (summary.active > 0 && (await ports.schedule.isPaused())) {

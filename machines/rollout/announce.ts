@@ -72,7 +72,7 @@ export function announce(before: StoredRollout | null, after: StoredRollout, eve
     percent: percentOf(after),
     reason: happening === 'attention' ? (is.lastProblem ?? is.reason) : (is.ending?.reason ?? is.reason),
     by: actorOf(event),
-    verdict: is.verdicts.proxy?.kind === 'unhealthy' ? is.verdicts.proxy : is.verdicts.monitoring,
+    verdict: is.ending === null ? is.verdicts.monitoring : is.ending.verdict,
     at: event.at,
   }));
 }

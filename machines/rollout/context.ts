@@ -22,6 +22,8 @@ const endingSchema = z.strictObject({
   at: z.number(),
   by: z.string().nullable(),
   reason: z.string(),
+  /** The verdict that ended it, where one did. */
+  verdict: verdictSchema.nullable(),
 });
 
 const operationSchema = z.strictObject({

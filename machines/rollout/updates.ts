@@ -251,7 +251,7 @@ export function blameVerdict({ context, event }: Moment): Update {
     (candidate) => candidate?.kind === 'unhealthy',
   );
   const why = verdict?.reasons.filter((reason) => reason.kind === 'unhealthy').map((reason) => reason.text) ?? [];
-  return ending(context, event, 'rolledBack', `${why.join(' ')} (${verdict?.source})`);
+  return ending(context, event, 'rolledBack', `${why.join(' ')} (${verdict?.source})`, verdict ?? null);
 }
 
 export function blameSilence(moment: Moment): Update {
@@ -378,11 +378,17 @@ function desiring(context: Context, desired: Split): Context['traffic'] {
   };
 }
 
-function ending(context: Context, event: RolloutEvent, state: Ending['state'], reason: string): Update {
+function ending(
+  context: Context,
+  event: RolloutEvent,
+  state: Ending['state'],
+  reason: string,
+  verdict: Ending['verdict'] = null,
+): Update {
   const keepSeconds = state === 'rolledBack' ? context.policy.keepFailedCanarySeconds : 0;
   const by = 'by' in event ? event.by : null;
   return {
-    ending: { state, at: event.at, by, reason },
+    ending: { state, at: event.at, by, reason, verdict },
     keepUntil: event.at + keepSeconds * 1000,
     // What was neither held nor ordered to be is its owner's still.
     reserved: context.reserved.filter(({ id, isHeld }) => isHeld || context.operation?.target === id),

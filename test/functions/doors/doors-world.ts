@@ -60,6 +60,8 @@ export interface Doors {
   rollingOut(subject: Subject): Promise<StoredRollout>;
   /** Ticks, and between two ticks waits for what Vertex AI is doing, until the record is as asked. */
   tickUntil(subject: Subject, isSo: (now: EndpointRecord) => boolean): Promise<void>;
+  /** Aborts what is rolled out, and ticks until it is over. */
+  end(subject: Subject): Promise<void>;
   /** As Vertex AI has it. */
   splitOf(subject: Subject): Promise<Record<string, number>>;
   record(subject: Subject): Promise<EndpointRecord>;
@@ -205,6 +207,12 @@ export async function openDoors(): Promise<Doors> {
       const subject = await serving(await subjectOf(name));
       await vertex.models.mergeVersionAliases({ name: `${subject.model}@2`, versionAliases: ['blessed'] });
       return subject;
+    },
+    async end(subject) {
+      serial += 1;
+      const attributes = { command: 'abort', endpoint: subject.endpoint };
+      await send('onCommand', { messageId: `end-${serial}`, attributes });
+      await tickUntil(subject, (now) => now.active === null);
     },
     async splitOf({ endpoint }) {
       const [found] = await vertex.endpoints.getEndpoint({ name: endpoint });

@@ -1,5 +1,6 @@
 /** Does an alert stop what it is about, in whatever form it comes, and nothing else? */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openSqliteStore } from '../../../functions/engine/sqlite-store.ts';
 import { captureLog, type Doors, openDoors, type Subject } from './doors-world.ts';
 import { shapeNames } from './shapes.ts';
 
@@ -61,6 +62,17 @@ describe('an incident', () => {
     await doors.blessed(subject);
     const data = alertOn(subject, { summary: null, policy_name: null });
     expect(await doors.send('onIncident', { messageId: 'm', data })).toBe(204);
+    expect((await doors.active(subject)).context.paused).not.toBeNull();
+  });
+
+  it('is not kept from its rollout by the damaged record of another endpoint', async () => {
+    const store = openSqliteStore(doors.storePath);
+    const damaged = { key: 'us-central1~damaged', expected: null, data: {}, isActive: true };
+    await store.commit({ ...damaged, journal: [], marks: [], archive: [] });
+    await store.close();
+    const subject = await doors.subject('whole');
+    await doors.blessed(subject);
+    expect(await doors.send('onIncident', { messageId: 'm', data: alertOn(subject) })).toBe(204);
     expect((await doors.active(subject)).context.paused).not.toBeNull();
   });
 

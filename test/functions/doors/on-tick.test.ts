@@ -1,6 +1,7 @@
 /** Does a tick advance what is due, and a reconcile find what no event told of, in whatever form they come? */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { captureLog, type Doors, openDoors } from './doors-world.ts';
+import { stateOf } from '../../../machines/rollout/describe.ts';
+import { captureLog, type Doors, openDoors, type Subject } from './doors-world.ts';
 import { shapeNames } from './shapes.ts';
 
 let doors: Doors;
@@ -22,18 +23,23 @@ function saying(kind: string, part: string) {
 }
 
 describe('a tick', () => {
-  it.for(everyForm)('with nothing to do puts the ticks to sleep: %s, its word in the %s', async ([shape, part]) => {
-    await (await doors.clients.scheduler()).resumeJob({ name: doors.tickJobName }).catch(() => undefined);
+  it.for(everyForm)('looks at what is active: %s, its word in the %s', async ([shape, part]) => {
+    const subject = await doors.subject(`looked-${(serial += 1)}`);
+    const { context } = await doors.blessed(subject);
     expect(await doors.send('onTick', saying('tick', part), shape)).toBe(204);
-    expect(await doors.tickJob()).toBe('PAUSED');
+    // Its endpoint was never made.
+    const { active, history } = await doors.record(subject);
+    expect({ active, history }).toMatchObject({ active: null, history: [{ rollout: context.id, state: 'failed' }] });
   });
 
-  it('takes a rollout to its first step', async () => {
+  it('takes a rollout to its first step, and puts the ticks to sleep when all is over', async () => {
     const subject = await doors.subject('ticked');
     const { context } = await doors.rollingOut(subject);
     expect(context).toMatchObject({ stepIndex: 0, traffic: { confirmed: { 1: 90, [context.canaryId]: 10 } } });
-    await doors.send('onCommand', { messageId: 'end', attributes: { command: 'abort', endpoint: subject.endpoint } });
-    await doors.tickUntil(subject, ({ active }) => active === null);
+    expect(await doors.tickJob()).toBe('ENABLED');
+    await doors.end(subject);
+    expect(await doors.send('onTick', saying('tick', 'data'))).toBe(204);
+    expect(await doors.tickJob()).toBe('PAUSED');
   });
 
   it('that finds Vertex AI out of order is over, for the next one looks again', async () => {
@@ -43,16 +49,16 @@ describe('a tick', () => {
     expect(await doors.send('onTick', saying('tick', 'data'))).toBe(204);
     await doors.faults([]);
     expect((await doors.active(subject)).context).toMatchObject({ id: context.id, stepIndex: 0 });
-    await doors.send('onCommand', { messageId: 'dark', attributes: { command: 'abort', endpoint: subject.endpoint } });
-    await doors.tickUntil(subject, ({ active }) => active === null);
+    await doors.end(subject);
   });
 });
 
 describe('a reconcile', () => {
-  it.for(everyForm)('begins the rollout of a lost blessing: %s, its word in the %s', async ([shape, part]) => {
+  it.for(['data', 'attributes'])('begins the rollout of a lost blessing, its word in the %s', async (part) => {
     const subject = await doors.lostBlessing(`lost-${(serial += 1)}`);
-    expect(await doors.send('onTick', saying('reconcile', part), shape)).toBe(204);
+    expect(await doors.send('onTick', saying('reconcile', part), 'push body')).toBe(204);
     expect((await doors.active(subject)).context).toMatchObject({ model: subject.model, versionId: '2' });
+    await endFromFirstStep(subject);
   });
 
   it('is not kept from one model by what is wrong with another', async () => {
@@ -62,5 +68,12 @@ describe('a reconcile', () => {
     const subject = await doors.lostBlessing('z-lost');
     expect(await doors.send('onTick', saying('reconcile', 'data'))).toBe(204);
     expect((await doors.active(subject)).context).toMatchObject({ versionId: '2' });
+    await endFromFirstStep(subject);
   });
 });
+
+/** A deployment that is cancelled is tried to be cleaned up only a second later; one that is done, at once. */
+async function endFromFirstStep(subject: Subject): Promise<void> {
+  await doors.tickUntil(subject, ({ active }) => active !== null && stateOf(active) === 'analysing');
+  await doors.end(subject);
+}
