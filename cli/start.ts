@@ -158,7 +158,7 @@ function whatToTry(local: LocalSystem, { proxyKey }: Places, decided: RolloutVie
     '  npm run rollouts -- pause ID                and resume, abort, promote',
     `  npm run rollouts -- journal ${id}  why it went as it did`,
     '  npm run rollouts -- list',
-    `  open ${local.dashboard}`,
+    `  the dashboard: ${local.dashboard}`,
     `  curl ${local.predictUrl} -H 'x-goog-api-key: ${proxyKey}' -H 'content-type: application/json' -d '${flight}'`,
   ];
 }

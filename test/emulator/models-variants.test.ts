@@ -56,8 +56,8 @@ describe('the versions of the delays model', () => {
   it('4 takes three times as long for the same answers', () => {
     const [sound, slow] = [serviceMsOf(answersOf('2', 500)), serviceMsOf(answersOf('4', 500))];
     for (const [i, ms] of slow.entries()) expect(ms).toBeCloseTo(3 * (sound[i] ?? 0), 9);
-    expect(sound[250]).toBeGreaterThan(4);
-    expect(sound[250]).toBeLessThan(6);
+    expect(sound[250]).toBeGreaterThan(16);
+    expect(sound[250]).toBeLessThan(24);
     expect(probabilitiesOf(answersOf('4', 500))).toEqual(probabilitiesOf(answersOf('2', 500)));
   });
 
