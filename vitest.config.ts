@@ -1,12 +1,21 @@
 import { defineConfig } from 'vitest/config';
 
+/** Tests that run the whole system in real time: alone, one after the other, for they measure what it does under load. */
+const wholeSystem = ['test/cli/start.test.ts', 'test/functions/google-emulators.test.ts'];
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    reporters: ['default', './test/reporter.ts'],
+    projects: [
+      {
+        extends: true,
+        test: { name: 'parts', include: ['test/**/*.test.ts'], exclude: wholeSystem, sequence: { groupOrder: 0 } },
+      },
+      { extends: true, test: { name: 'system', include: wholeSystem, maxWorkers: 1, sequence: { groupOrder: 1 } } },
+    ],
     // Emulators and function processes take seconds to start; a hang still ends.
     testTimeout: 60_000,
     hookTimeout: 120_000,
     restoreMocks: true,
+    reporters: ['default', './test/reporter.ts'],
   },
 });
