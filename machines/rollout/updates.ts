@@ -304,8 +304,10 @@ export function hurry({ event }: Moment): Update {
   return { keepUntil: event.at };
 }
 
-export function noteEnd({ event }: Moment): Update {
-  return { endedAt: event.at, paused: null, foreign: null };
+export function noteEnd({ context, event }: Moment): Update {
+  const isPromoted = context.ending === null && context.promotedAt !== null;
+  const reason = isPromoted ? `Version ${context.versionId} serves 100 %; what it replaced is gone.` : context.reason;
+  return { endedAt: event.at, paused: null, foreign: null, reason };
 }
 
 export function noteAlreadyServes({ context }: Moment): Update {
