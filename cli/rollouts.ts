@@ -9,10 +9,12 @@ import { CommanderError, Command as Program } from 'commander';
 import { parseDurationSeconds } from '../machines/policy/units.ts';
 import type { RolloutView } from '../machines/rollout/view.ts';
 import { type Api, dashboardApi, noSuchRollout } from './api.ts';
+import { addBacktest } from './backtest/command.ts';
 import { addCommands } from './operate.ts';
 import { look, print } from './output.ts';
 import { explainFile, lintPolicies } from './policy.ts';
 import { renderRollout } from './render.ts';
+import { addSimulate } from './simulate/command.ts';
 import { findSystem, type SystemFlags, withSystemFlags } from './system.ts';
 import { renderJournal, renderList } from './tables.ts';
 import { watch } from './watch.ts';
@@ -78,6 +80,8 @@ function commandLine(world: World, end: (code: ExitCode) => void): Program {
   addReads(program, world, end);
   addCommands(program, world);
   addPolicy(program, world, end);
+  addBacktest(program, world, end);
+  addSimulate(program, world, end);
   return program;
 }
 

@@ -49,7 +49,7 @@ function stops({ analysis, exposure }: Policy): string[] {
   return [
     'An unhealthy verdict rolls back at once: all traffic returns to what served before.',
     `A canary that is no worse than stable is rolled back by chance in at most ${formatPercent(analysis.falseRollbackRatio)} of rollouts.`,
-    `It is also rolled back when it has caused ${exposure.maxExcessErrors} errors more than stable would have.`,
+    `Its share rises only when what the next one serves before anybody could act brings at most ${exposure.maxExcessErrors} errors more than stable would.`,
     `No request at all for ${formatDuration(noData.afterSeconds)} ${outcomes[noData.outcome]}; no data is never healthy.`,
     `Evidence that stays undecided for ${formatDuration(inconclusive.afterSeconds)} ${outcomes[inconclusive.outcome]}.`,
     `An open incident of Cloud Monitoring on the endpoint ${incidents[incident]}.`,

@@ -178,9 +178,17 @@ export function noteEffect({ context, event }: Moment): Update {
 export function weigh({ context, event }: Moment): Update {
   if (event.type !== 'evidence.observed') return {};
   const roles = { canaryId: context.canaryId, stableIds: context.stableModels.map(({ id }) => id) };
-  const tally = addEvidence(context.tally, event.evidence, roles, machineLimits);
+  const { policy, stepIndex } = context;
+  const tally = addEvidence(context.tally, event.evidence, roles, machineLimits, policy.analysis);
+  // Before the first share there is only stable's past, and nothing to judge.
+  if (tally.effectAt === null) return { tally };
   const source = sourceOf(event.evidence);
-  const verdict = judge(tally, source, context.policy.analysis, event.at);
+  const verdict = judge(tally, source, policy.analysis, {
+    at: event.at,
+    percent: policy.steps[stepIndex]?.percent ?? 0,
+    nextPercent: policy.steps[stepIndex + 1]?.percent ?? null,
+    maxExcessErrors: policy.exposure.maxExcessErrors,
+  });
   return { tally, verdicts: { ...context.verdicts, [source]: verdict } };
 }
 

@@ -175,7 +175,8 @@ withPubSubEmulator("on Google's Pub/Sub emulator", (pubsubEmulator) => {
         const told = await story.until('3', 'rolled-back');
         const order = ['started', 'deployed', 'shifted', 'rolling-back', 'rolled-back'];
         expect([...new Set(told.map(whatOf))]).toEqual(order);
-        expect(told.at(-1)?.data.reason).toMatch(/Canary \d+ errors in \d+ requests .*above the ceiling of 8 %/);
+        const why = /Canary \d+ errors in \d+ requests .*, stable .*odds .* : 1 that it is worse by more than 4 points/;
+        expect(told.at(-1)?.data.reason).toMatch(why);
         expect(told.at(-1)?.data.percent).toBe(0);
         expect(told.at(-2)?.data.verdict).toMatchObject({ kind: 'unhealthy' });
         expect(await deployed()).toEqual({ versions: ['2'], shares: [100] });

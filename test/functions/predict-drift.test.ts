@@ -50,7 +50,7 @@ describe('predictions', () => {
     }
     const counts = await countsOf(world);
     const seen = (id: string) => counts[id]?.predictions ?? noHistogram;
-    expect(distanceOf(seen('8'), seen('7'))).toEqual({ distance: 0, canaryCount: 40, stableCount: 40 });
+    expect(distanceOf(seen('8'), seen('7'))).toMatchObject({ distance: 0, canaryCount: 40, stableCount: 40 });
     expect(distanceOf(seen('9'), seen('7')).distance).toBeGreaterThan(0.5);
   });
 

@@ -76,7 +76,7 @@ export interface LaboratoryOptions {
 export function laboratory({
   gate = async () => {},
   behaviour = {},
-  requestsPerSecond = 20,
+  requestsPerSecond = 200,
   policies = [policyOf()],
   deploySeconds = 4,
 }: LaboratoryOptions = {}): Laboratory {

@@ -60,7 +60,7 @@ describe('the laws hold', () => {
             return Promise.resolve();
           };
           const behaviour = isBad ? { 2: { errorRatio: 0.4 }, 3: { errorRatio: 0.4 } } : {};
-          const lab = laboratory({ gate, behaviour, policies: [policy], requestsPerSecond: 10 });
+          const lab = laboratory({ gate, behaviour, policies: [policy], requestsPerSecond: 60 });
           try {
             for (const one of actions) {
               await act(lab, one);
@@ -89,7 +89,7 @@ describe('the laws hold', () => {
       fc.asyncProperty(commandsTwice, async (said) => {
         const ends: string[] = [];
         for (const times of [1, 2]) {
-          const lab = laboratory({ requestsPerSecond: 10 });
+          const lab = laboratory({ requestsPerSecond: 60 });
           for (let copy = 0; copy < times; copy += 1)
             await bless({ ports: lab.ports, project: 'demo' }, { eventId: 'b', model, versionId: '2' }, 'm');
           for (const [i, { name, after }] of said.entries()) {

@@ -33,7 +33,7 @@ describe('instances that race', () => {
             gates += 1;
             if (crashes.includes(gates)) throw new Crash(call);
           };
-          const lab = laboratory({ gate, policies: [policyOf()], requestsPerSecond: 10 });
+          const lab = laboratory({ gate, policies: [policyOf()], requestsPerSecond: 60 });
           try {
             await bless({ ports: lab.ports, project: 'demo' }, { eventId: 'first', model, versionId: '2' }, 'm');
             for (let second = 0; second < secondsBefore; second += 1) {

@@ -14,10 +14,13 @@ import {
   monitoringFrom,
   refusal,
   type TallyState,
+  tallyStateSchema,
 } from '../../../machines/analysis/tally.ts';
+import { policyOf } from '../rollout/life.ts';
 
 const roles = { canaryId: 'c', stableIds: ['s', 't'] };
 const memory = { windowsMax: 3, sourcesMax: 2 };
+const policy = policyOf().analysis;
 
 function seen(fromAt: number, toAt: number, source = 'monitoring', requests = 1): Evidence {
   const counts = { requests, errors: 0, latencyMs: { bounds: [1], counts: [requests, 0] } };
@@ -25,7 +28,7 @@ function seen(fromAt: number, toAt: number, source = 'monitoring', requests = 1)
 }
 
 function after(state: TallyState, ...all: Evidence[]): TallyState {
-  return all.reduce((next, evidence) => addEvidence(next, evidence, roles, memory), state);
+  return all.reduce((next, evidence) => addEvidence(next, evidence, roles, memory, policy), state);
 }
 
 describe('a tally', () => {
@@ -49,7 +52,7 @@ describe('a tally', () => {
   });
 
   it('refuses what is dated before the step, empty, seen before, or too old to be told from a copy', () => {
-    expect(refusal(emptyTally, seen(100, 200), memory)).toContain('no traffic');
+    expect(refusal(emptyTally, seen(100, 200, 'proxy a'), memory)).toContain('no traffic');
     expect(refusal(step, seen(99, 200), memory)).toContain('before the step');
     expect(refusal(step, seen(200, 200), memory)).toContain('empty');
     const full = after(step, seen(200, 300), seen(300, 400), seen(400, 500));
@@ -59,6 +62,28 @@ describe('a tally', () => {
     expect(refusal(after(step, seen(100, 200, 'a'), seen(100, 200, 'b')), seen(100, 200, 'c'), memory)).toContain(
       'sources',
     );
+  });
+
+  it('takes what Monitoring shows before the first share for stable’s past, of both sources, and for nothing else', () => {
+    const past = after(emptyTally, seen(0, 60_000), seen(60_000, 120_000));
+    expect(refusal(past, seen(60_000, 120_000), memory)).toContain('counted before');
+    for (const { step: counted, windows, errors } of [past.monitoring, past.proxy]) {
+      expect([counted.canary.requests, counted.stable.requests, windows, errors.bar.length]).toEqual([0, 0, 0, 0]);
+      expect(errors.baseline.past.trials).toBe(4);
+    }
+    const begun = beginStep(past, 200_000);
+    expect(refusal(begun, seen(60_000, 120_000), memory)).toContain('before the step');
+    expect(begun.monitoring.errors.baseline).toEqual(past.monitoring.errors.baseline);
+    expect(tallyStateSchema.parse(JSON.parse(JSON.stringify(begun)))).toEqual(begun);
+  });
+
+  it('counts as slow what stable’s past makes slow, once enough of it is known', () => {
+    const slow = (requests: number): Evidence => {
+      const latencyMs = { bounds: [100, 200], counts: [requests, 0, 0] };
+      return { ...seen(0, 60_000), variants: { s: { requests, errors: 0, latencyMs } } };
+    };
+    expect(after(emptyTally, slow(5)).monitoring.slowAboveMs).toBeNull();
+    expect(after(emptyTally, slow(100)).monitoring.slowAboveMs).toBeCloseTo(120);
   });
 
   it('counts late windows of a source once, in whatever order they come', () => {

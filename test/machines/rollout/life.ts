@@ -1,5 +1,5 @@
 /** How does a test tell a rollout's life? `given(events).when(event).then(…)`, with short names for long facts. */
-import type { Evidence, VariantCounts } from '../../../machines/analysis/evidence.ts';
+import type { VariantCounts } from '../../../machines/analysis/evidence.ts';
 import { parsePolicy } from '../../../machines/policy/document.ts';
 import type { Policy } from '../../../machines/policy/policy.ts';
 import { placeOf, stateOf } from '../../../machines/rollout/describe.ts';
@@ -33,8 +33,16 @@ ${spec.includes('steps:') ? '' : '  steps: [ { percent: 5, hold: 10s }, { percen
 export const stableModel: ObservedModel = { id: '1', model, versionId: '1', minReplicas: 1, availableReplicas: 1 };
 export const canaryModel: ObservedModel = { id: canaryId, model, versionId: '2', minReplicas: 1, availableReplicas: 1 };
 
-export const good: VariantCounts = { requests: 100, errors: 0, latencyMs: { bounds: [10, 100], counts: [90, 10, 0] } };
-export const bad: VariantCounts = { requests: 100, errors: 60, latencyMs: { bounds: [10, 100], counts: [90, 10, 0] } };
+export const good: VariantCounts = {
+  requests: 5000,
+  errors: 0,
+  latencyMs: { bounds: [10, 100, 1000], counts: [4500, 500, 0, 0] },
+};
+export const bad: VariantCounts = {
+  requests: 5000,
+  errors: 3000,
+  latencyMs: { bounds: [10, 100, 1000], counts: [4500, 500, 0, 0] },
+};
 
 type Undated = RolloutEvent extends infer Event ? (Event extends { at: number } ? Omit<Event, 'at'> : never) : never;
 
@@ -88,16 +96,40 @@ export function onFirstStep(policy?: Policy): Life {
 /** 100 % is in effect; stable is still deployed. */
 export function onLastStep(policy?: Policy): Life {
   let it = onFirstStep(policy);
-  while (it.state !== 'observing') it = it.after(12).monitored(good).after(0).applied();
+  for (let i = 0; i < 20 && it.state !== 'observing'; i += 1) it = it.after(12).monitored(good).after(0).applied();
   return it;
 }
 
+const pieces = 8;
+
+function scaled({ requests, errors, latencyMs }: VariantCounts, factor: number): VariantCounts {
+  const counts = latencyMs.counts.map((count) => Math.round(count * factor));
+  return {
+    requests: Math.round(requests * factor),
+    errors: Math.round(errors * factor),
+    latencyMs: { ...latencyMs, counts },
+  };
+}
+
 function life(rollout: StoredRollout, at: number): Life {
-  const evidence = (source: string, canary: VariantCounts, stable: VariantCounts): Evidence => {
+  const windows = (source: string, canary: VariantCounts, stable: VariantCounts | undefined): Undated[] => {
     const { effectAt, covered } = rollout.context.tally;
     const fromAt = covered[source]?.toAt ?? effectAt ?? at;
     const toAt = source === 'monitoring' ? at - rollout.context.policy.analysis.metricLagSeconds * 1000 : at;
-    return { source, window: { fromAt, toAt }, variants: { [canaryId]: canary, 1: stable } };
+    const share = rollout.context.traffic.confirmed?.[canaryId] ?? 5;
+    const other = stable ?? scaled(good, ((100 - share) / share) * (canary.requests / good.requests));
+    // Cut into windows, as it comes: what happens in one window alone may be a burst.
+    return Array.from({ length: pieces }, (_, i) => ({
+      type: 'evidence.observed' as const,
+      evidence: {
+        source,
+        window: {
+          fromAt: fromAt + ((toAt - fromAt) * i) / pieces,
+          toAt: fromAt + ((toAt - fromAt) * (i + 1)) / pieces,
+        },
+        variants: { [canaryId]: scaled(canary, 1 / pieces), 1: scaled(other, 1 / pieces) },
+      },
+    }));
   };
   const self: Life = {
     rollout,
@@ -113,10 +145,8 @@ function life(rollout: StoredRollout, at: number): Life {
     after: (seconds) => life(rollout, at + seconds * 1000).when({ type: 'clock.ticked' }),
     applied: () =>
       self.when({ type: 'traffic.applied', split: self.desired, generation: rollout.context.traffic.generation }),
-    monitored: (canary, stable = good) =>
-      self.when({ type: 'evidence.observed', evidence: evidence('monitoring', canary, stable) }),
-    reported: (canary, stable = good) =>
-      self.when({ type: 'evidence.observed', evidence: evidence('proxy a', canary, stable) }),
+    monitored: (canary, stable) => self.when(...windows('monitoring', canary, stable)),
+    reported: (canary, stable) => self.when(...windows('proxy a', canary, stable)),
     effects: () => effectsOf(rollout, at),
     looks: () => looksOf(rollout, at, 1000),
   };

@@ -1,0 +1,140 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  addPast,
+  addWindow,
+  allowedRate,
+  excessAtMost,
+  excessGrid,
+  type HitTest,
+  hitTestSchema,
+  noHitTest,
+  worseLog,
+} from '../../../machines/analysis/hit-test.ts';
+
+const allowance = { margin: 0.005, floor: 0, ceiling: 0.05 };
+const proof = Math.log(100);
+const pair = (canary: [number, number], stable: [number, number], seconds = 60) => ({
+  canary: { hits: canary[0], trials: canary[1] },
+  stable: { hits: stable[0], trials: stable[1] },
+  seconds,
+});
+
+/** An hour of stable at 1 %. */
+const known = Array.from({ length: 60 }).reduce<HitTest>(
+  (test) => addPast(test, { hits: 12, trials: 1200 }, 60),
+  noHitTest,
+);
+
+function after(test: HitTest, windows: number, one: ReturnType<typeof pair>): HitTest {
+  let next = test;
+  for (let i = 0; i < windows; i += 1) next = addWindow(next, one, allowance);
+  return next;
+}
+
+describe('what is allowed', () => {
+  it('is stable and the margin, but not above the ceiling unless stable is', () => {
+    expect(allowedRate(0.01, allowance)).toBeCloseTo(0.015);
+    expect(allowedRate(0.048, allowance)).toBeCloseTo(0.05);
+    expect(allowedRate(0.2, allowance)).toBeCloseTo(0.2);
+    expect(allowedRate(0.01, { margin: 0, floor: 0.05, ceiling: 1 })).toBe(0.05);
+  });
+});
+
+describe('evidence that the canary is worse', () => {
+  it('is nothing before the first window, and then what mpmath 1.3.0 gives', () => {
+    expect(worseLog(noHitTest)).toBe(0);
+    expect(worseLog(addWindow(noHitTest, pair([20, 200], [10, 1000]), allowance))).toBeCloseTo(3.02273791614, 8);
+  });
+
+  it('never passes 1/α in one minute, however bad, and does in two', () => {
+    const failing = pair([60, 60], [11, 1140]);
+    expect(worseLog(after(known, 1, failing))).toBeLessThan(proof);
+    expect(worseLog(after(known, 2, failing))).toBeGreaterThan(proof);
+    expect(worseLog(after(known, 1, pair([480, 480], [90, 9120], 480)))).toBeGreaterThan(proof);
+  });
+
+  it('stays small for a canary that is as good, and for an outage that both share', () => {
+    expect(worseLog(after(known, 50, pair([3, 300], [9, 900])))).toBeLessThan(0);
+    expect(worseLog(after(known, 10, pair([90, 300], [270, 900])))).toBeLessThan(0);
+  });
+
+  it('is patient where nobody is left to compare with: five minutes may be an outage, ten are the canary’s', () => {
+    const proven = after(known, 10, pair([6, 600], [6, 600]));
+    const failing = pair([360, 1200], [0, 0]);
+    expect(worseLog(after(proven, 5, failing))).toBeLessThan(proof);
+    expect(worseLog(after(proven, 10, failing))).toBeGreaterThan(proof);
+    const quick = pair([30, 100], [0, 0], 5);
+    expect(worseLog(after(proven, 60, quick))).toBeLessThan(proof);
+    expect(worseLog(after(proven, 120, quick))).toBeGreaterThan(proof);
+  });
+
+  it('grows with the canary’s errors and not with stable’s', () => {
+    const trials = fc.integer({ min: 1, max: 500 });
+    fc.assert(
+      fc.property(trials, trials, fc.nat(500), fc.nat(500), fc.nat(500), (n, m, a, b, c) => {
+        const [few, many] = [Math.min(a, b, n), Math.min(Math.max(a, b), n)];
+        const at = (hits: number) => worseLog(addWindow(known, pair([hits, n], [Math.min(c, m), m]), allowance));
+        expect(at(many)).toBeGreaterThanOrEqual(at(few) - 1e-9);
+      }),
+    );
+  });
+});
+
+describe('the bound on the canary’s excess', () => {
+  it('is 1 beforehand, falls to the margin for a good canary, and does not for one that is worse', () => {
+    expect(excessAtMost(known, 0.005, 0.05)).toBe(1);
+    const bounds = [1, 5, 20, 60].map((n) => excessAtMost(after(known, n, pair([6, 600], [6, 600])), 0.005, 0.05));
+    expect(bounds).toEqual(bounds.toSorted((a, b) => b - a));
+    expect(bounds.at(-1)).toBeCloseTo(0.005);
+    expect(excessAtMost(after(known, 60, pair([18, 600], [6, 600])), 0.005, 0.05)).toBeGreaterThan(0.02);
+  });
+
+  it('falls in an outage that both share too: the split still tells', () => {
+    expect(excessAtMost(after(known, 20, pair([180, 600], [180, 600])), 0.005, 0.05)).toBeLessThan(0.05);
+  });
+
+  it('never falls by more errors of the canary’s', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 50, max: 500 }), fc.nat(100), fc.nat(100), (n, a, b) => {
+        const at = (hits: number) =>
+          excessAtMost(addWindow(known, pair([Math.min(hits, n), n], [10, 1000]), allowance), 0.005, 0.05);
+        expect(at(Math.max(a, b))).toBeGreaterThanOrEqual(at(Math.min(a, b)));
+      }),
+    );
+  });
+
+  it('is sought on margins from the policy’s own to 1', () => {
+    expect(excessGrid(0.005)[0]).toBeCloseTo(0.005);
+    expect(excessGrid(0.005).at(-1)).toBe(1);
+    expect(excessGrid(0)[0]).toBeCloseTo(0.0005);
+  });
+});
+
+describe('what is kept', () => {
+  it('survives JSON whatever was seen, and does not grow', () => {
+    const big = fc.constantFrom(0, 1, 7, 1e3, 1e6, 1e9);
+    const window = fc.tuple(big, big, big, big, fc.constantFrom(1, 5, 60, 86_400));
+    fc.assert(
+      fc.property(
+        fc.array(window, { minLength: 1, maxLength: 20 }),
+        fc.constantFrom(0, 0.005, 1),
+        fc.constantFrom(0, 0.05, 1),
+        (windows, margin, ceiling) => {
+          let test: HitTest = noHitTest;
+          for (const [a, n, b, m, seconds] of windows)
+            test = addWindow(test, pair([Math.min(a, n), n], [Math.min(b, m), m], seconds), {
+              margin,
+              floor: 0,
+              ceiling,
+            });
+          const stored: unknown = JSON.parse(JSON.stringify(test));
+          expect(hitTestSchema.parse(stored)).toEqual(test);
+          expect(JSON.stringify(test).length).toBeLessThan(3000);
+          expect(Number.isNaN(worseLog(test))).toBe(false);
+          expect(excessAtMost(test, margin, 0.05)).toBeGreaterThanOrEqual(0);
+        },
+      ),
+    );
+  });
+});
