@@ -9,7 +9,7 @@ import type { Policy } from '../../machines/policy/policy.ts';
 import { percentOf, stateOf } from '../../machines/rollout/describe.ts';
 import { effectsOf, looksOf } from '../../machines/rollout/effects.ts';
 import type { RolloutEvent } from '../../machines/rollout/events.ts';
-import { startRollout, stepRollout, type StoredRollout } from '../../machines/rollout/snapshot.ts';
+import { type StoredRollout, startRollout, stepRollout } from '../../machines/rollout/snapshot.ts';
 import { type Cell, horizonSeconds } from './cells.ts';
 import { beginWorld, type Slot, slotSeconds } from './world.ts';
 

@@ -96,10 +96,12 @@ export function pastRate({ past }: Baseline): number {
 
 /**
  * As high as stable's rate may well be just now: the highest of its past and of what its last windows, and this one, show
- * beyond one standard error. It follows stable upwards at once. 0 if nothing is known.
+ * beyond one standard error. It follows stable upwards at once. A window without stable leaves the past alone, for the last
+ * windows may be hours old. 0 if nothing is known.
  */
 export function highRate({ past, recent }: Baseline, window: Count): number {
   const pastOnly = past.trials === 0 ? 0 : past.hits / past.trials;
+  if (window.trials === 0) return pastOnly;
   return Math.max(pastOnly, atLeast(total([...recent, window])), atLeast(window));
 }
 
@@ -110,9 +112,10 @@ export function lowRate({ past, recent }: Baseline): number {
 
 /**
  * Is stable far above its past just now: more than twice, and more than `beyond`? Then its rate is not known well enough to
- * hold the canary's against it, and only the split between the two tells anything.
+ * hold the canary's against it, and only the split between the two tells anything. A window without stable cannot say so.
  */
 export function isUpset(baseline: Baseline, window: Count, beyond: number): boolean {
+  if (window.trials === 0) return false;
   const now = Math.max(atLeast(window), atLeast(total([...baseline.recent, window])));
   return now > Math.max(2 * pastRate(baseline), beyond);
 }

@@ -69,6 +69,11 @@ describe('evidence that the canary is worse', () => {
     expect(worseLog(after(proven, 120, quick))).toBeGreaterThan(proof);
   });
 
+  it('is not blinded at 100 % by how stable’s last windows looked', () => {
+    const unlucky = after(after(known, 10, pair([6, 600], [6, 600])), 5, pair([6, 600], [30, 600]));
+    expect(worseLog(after(unlucky, 12, pair([360, 1200], [0, 0])))).toBeGreaterThan(proof);
+  });
+
   it('grows with the canary’s errors and not with stable’s', () => {
     const trials = fc.integer({ min: 1, max: 500 });
     fc.assert(
