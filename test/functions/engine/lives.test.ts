@@ -3,12 +3,20 @@ import { mergeAliases } from '../../../emulator/world/aliases.ts';
 import { resolveVersion } from '../../../emulator/world/models.ts';
 import { bless, type BlessingContext } from '../../../functions/engine/blessings.ts';
 import { command } from '../../../functions/engine/commands.ts';
+import { TransientError } from '../../../functions/engine/errors.ts';
 import type { CommandMessage } from '../../../functions/engine/messages.ts';
 import { readJournal } from '../../../functions/engine/rollouts.ts';
 import { reconcile, tick } from '../../../functions/engine/tick.ts';
 import { stateOf } from '../../../machines/rollout/describe.ts';
 import { policyOf } from '../../machines/rollout/life.ts';
-import { endpoint, type Laboratory, laboratory, type LaboratoryOptions, model } from '../../simulation/laboratory.ts';
+import {
+  endpoint,
+  type Gate,
+  type Laboratory,
+  laboratory,
+  type LaboratoryOptions,
+  model,
+} from '../../simulation/laboratory.ts';
 
 const observing = { periodMs: 1000 };
 let lab: Laboratory;
@@ -140,6 +148,19 @@ describe('a life of a rollout', () => {
     lab.pass(1);
     await bless(context, { eventId: 'newer', model, versionId: '3' }, 'm');
     expect((await lab.record())?.active?.context.versionId).toBe('3');
+  });
+
+  it('does not give up an order whose reply was lost: the id that is taken is its own', async () => {
+    let isLost = false;
+    const gate: Gate = (call, moment) => {
+      if (call !== 'endpoints.deploy' || moment !== 'after' || isLost) return Promise.resolve();
+      isLost = true;
+      throw new TransientError('unavailable', 'the reply was lost');
+    };
+    const context = begin({ gate });
+    await blessVersion(context, '2');
+    expect((await run(200)).at(-1)).toBe('promoted');
+    expect(isLost).toBe(true);
   });
 
   it('pauses the tick job while nothing is active, and a blessing resumes it', async () => {
