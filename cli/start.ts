@@ -2,15 +2,15 @@
  * `npm start`: the whole system on this machine. Starts it, blesses a version of the model, and shows the rollout until
  * it is decided; then stays up for more. This file tells the story; each part of it is in cli/start/.
  */
+
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startTraffic, type Traffic } from '../emulator/traffic.ts';
-import { formatProblem, parsePolicy } from '../machines/policy/document.ts';
 import type { Policy } from '../machines/policy/policy.ts';
 import type { RolloutView } from '../machines/rollout/view.ts';
 import { type Api, dashboardApi } from './api.ts';
+import { readPolicyFile } from './policy-file.ts';
 import { send } from './send.ts';
 import { onceOrphaned } from './start/ancestors.ts';
 import { createLive, type Live } from './start/live.ts';
@@ -52,7 +52,7 @@ export async function main(args: string[], world: World, stopped: Promise<string
 
 async function story(options: StartOptions, world: World, live: Live, stack: AsyncDisposableStack): Promise<number> {
   const { policyFile, requestsPerSecond } = options;
-  const policy = await readPolicy(policyFile);
+  const policy = await readPolicyFile(world.folder, policyFile);
   const wanted = options.bless === null ? null : blessable(options.bless, policy);
   const places = placesOf(world.folder, options.portBase, policy);
   mkdirSync(places.files.folder, { recursive: true });
@@ -126,18 +126,6 @@ async function newest(api: Api): Promise<RolloutView | null> {
     if (error instanceof CliError && error.isTransient) return null;
     throw error;
   }
-}
-
-async function readPolicy(file: string): Promise<Policy> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    throw usage(`Expected a policy file, got: ${error instanceof Error ? error.message : String(error)}`);
-  }
-  const parsed = parsePolicy(text);
-  if (parsed.kind === 'ok') return parsed.policy;
-  throw usage(parsed.problems.map((problem) => formatProblem(file, problem)).join('\n'));
 }
 
 /** The number of the version that is meant by `delays@3`. */

@@ -1,21 +1,22 @@
 /** Would the rule have been right? `rollouts backtest`: recorded requests through the real rule; asks no running system. */
-import { readFile, writeFile } from 'node:fs/promises';
+
+import { writeFile } from 'node:fs/promises';
 import { extname, resolve } from 'node:path';
 import type { Command as Program } from 'commander';
 import { seededRandom } from '../../emulator/models/random.ts';
-import { formatProblem, parsePolicy } from '../../machines/policy/document.ts';
 import type { Policy } from '../../machines/policy/policy.ts';
 import { parseDurationSeconds } from '../../machines/policy/units.ts';
 import { look, print } from '../output.ts';
+import { readPolicyFile } from '../policy-file.ts';
 import { CliError, type ExitCode, exitCodes, type World } from '../world.ts';
 import { readCsv } from './csv.ts';
 import { progressOf } from './lines.ts';
 import { readMonitoring } from './monitoring.ts';
 import type { Recording } from './recording.ts';
-import { type Backtest, livesOf, renderBacktest } from './report.ts';
 import { type Life, replay } from './replay.ts';
+import { type Backtest, livesOf, renderBacktest } from './report.ts';
 import { readRequestLog } from './request-log.ts';
-import { divide, findRoles, type SidedWindow, thinTo, type Trial } from './sides.ts';
+import { divide, findRoles, type SidedWindow, type Trial, thinTo } from './sides.ts';
 import { drawLife } from './svg.ts';
 
 interface Flags {
@@ -87,7 +88,7 @@ export function addBacktest(program: Program, world: World, end: (code: ExitCode
 async function backtest(world: World, policyFile: string, flags: Flags): Promise<ExitCode> {
   const seed = wholeNumber('--seed', flags.seed, 0, 2 ** 32 - 1);
   const lives = wholeNumber('--lives', flags.lives, 1, LIVES_MAX);
-  const owned = await readPolicy(world, policyFile);
+  const owned = await readPolicyFile(world.folder, policyFile);
   const recording = await readRecording(world, owned, flags);
   const trial = findRoles(recording, flags);
   const split = flags.split ?? (trial.canaryId === null ? 'policy' : undefined);
@@ -157,18 +158,6 @@ function policyOf(policy: Policy, { recordedRatio }: Trial, split: string | unde
   }
   const percent = Math.min(99, Math.max(1, Math.round((recordedRatio ?? 0) * 100)));
   return { ...policy, steps: policy.steps.map((step) => (step.percent === 100 ? step : { ...step, percent })) };
-}
-
-async function readPolicy(world: World, file: string): Promise<Policy> {
-  let text: string;
-  try {
-    text = await readFile(resolve(world.folder, file), 'utf8');
-  } catch (error) {
-    throw usage(`Expected a policy file, got: ${error instanceof Error ? error.message : String(error)}`);
-  }
-  const parsed = parsePolicy(text);
-  if (parsed.kind === 'ok') return parsed.policy;
-  throw usage(parsed.problems.map((problem) => formatProblem(file, problem)).join('\n'));
 }
 
 async function readRecording(world: World, { endpoint }: Policy, flags: Flags): Promise<Recording> {

@@ -1,12 +1,13 @@
 /** How will rollouts go, before there is one? `rollouts simulate`: many lives of the real machine; asks no running system. */
-import { readFile, writeFile } from 'node:fs/promises';
+
+import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command as Program } from 'commander';
-import { formatProblem, parsePolicy } from '../../machines/policy/document.ts';
 import type { Policy } from '../../machines/policy/policy.ts';
 import { parsePercentRatio } from '../../machines/policy/units.ts';
 import { progressOf } from '../backtest/lines.ts';
 import { look, print } from '../output.ts';
+import { readPolicyFile } from '../policy-file.ts';
 import { CliError, type ExitCode, exitCodes, type World } from '../world.ts';
 import { advise, changesToTry, isHeldUp, type Trial } from './advice.ts';
 import { answerFor, type PolicyAnswer } from './answer.ts';
@@ -85,7 +86,7 @@ async function simulate(world: World, file: string, flags: Flags): Promise<void>
     source: oneOf('--source', flags.source, ['monitoring', 'proxy']),
   };
   const files = flags.versus === undefined ? [file] : [file, flags.versus];
-  const policies = await Promise.all(files.map((each) => readPolicy(world, each)));
+  const policies = await Promise.all(files.map((each) => readPolicyFile(world.folder, each)));
   const progress = progressOf(world);
   const sides = policies.map((policy, i) => {
     const label = policies.every(({ name }, k) => k === i || name !== policy.name) ? policy.name : (files[i] ?? '');
@@ -145,18 +146,6 @@ function jsonOf({ scenario, lives, seed, sides }: Simulation) {
       advice,
     })),
   };
-}
-
-async function readPolicy(world: World, file: string): Promise<Policy> {
-  let text: string;
-  try {
-    text = await readFile(resolve(world.folder, file), 'utf8');
-  } catch (error) {
-    throw usage(`Expected a policy file, got: ${error instanceof Error ? error.message : String(error)}`);
-  }
-  const parsed = parsePolicy(text);
-  if (parsed.kind === 'ok') return parsed.policy;
-  throw usage(parsed.problems.map((problem) => formatProblem(file, problem)).join('\n'));
 }
 
 async function write(world: World, file: string, text: string): Promise<void> {

@@ -1,10 +1,11 @@
 /** What changes in a rollout's memory? Pure updates of the context, one per action of the statechart. */
-import { addEvidence, beginStep, sourceOf } from '../analysis/tally.ts';
+
 import { judge } from '../analysis/judge.ts';
+import { addEvidence, beginStep, sourceOf } from '../analysis/tally.ts';
 import type { Context } from './context.ts';
 import type { RolloutEvent } from './events.ts';
-import { exhaustedWait, freezeOf, type Moment, owedReserve, stableWithin } from './moment.ts';
 import { machineLimits } from './limits.ts';
+import { exhaustedWait, freezeOf, type Moment, owedReserve, stableWithin } from './moment.ts';
 import { isEmptySplit, isSameSplit, type Split, splitWithCanary } from './split.ts';
 
 type Update = Partial<Context>;
@@ -235,10 +236,6 @@ export function noteApproval({ event }: Moment): Update {
 
 export function noteTooLate(): Update {
   return { reason: 'The abort came too late: stable is being removed and cannot take the traffic back.' };
-}
-
-export function noteWaiting({ event }: Moment): Update {
-  return { waitingSince: event.at };
 }
 
 export function notePromoted({ context, event }: Moment): Update {
