@@ -176,7 +176,7 @@ const verdictLook: Record<VerdictKind, { words: string; style: Style }> = {
 /** The reasons that decided come first; they alone, unless there is none. */
 function verdictRows({ kind, source, reasons }: Verdict, width: number): Span[][] {
   const { words, style } = verdictLook[kind];
-  const deciding = reasons.filter((reason) => reason.kind === kind);
+  const deciding = reasons.filter((reason) => reason.kind === kind && reason.dryRun !== true);
   const texts = (deciding.length === 0 ? reasons : deciding).map((reason) => reason.text);
   return labelled(words, style, `${source}: ${texts.join(' · ') || 'no reason given'}`, width);
 }

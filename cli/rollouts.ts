@@ -12,7 +12,7 @@ import { type Api, dashboardApi, noSuchRollout } from './api.ts';
 import { addBacktest } from './backtest/command.ts';
 import { addCommands } from './operate.ts';
 import { look, print } from './output.ts';
-import { explainFile, lintPolicies } from './policy.ts';
+import { addPolicy } from './policy.ts';
 import { renderRollout } from './render.ts';
 import { addSimulate } from './simulate/command.ts';
 import { findSystem, type SystemFlags, withSystemFlags } from './system.ts';
@@ -119,22 +119,6 @@ function addReads(program: Program, world: World, end: (code: ExitCode) => void)
       print(world, options, { entries }, () => renderJournal(entries, look(world)));
     },
   );
-}
-
-function addPolicy(program: Program, world: World, end: (code: ExitCode) => void): void {
-  const policy = program.command('policy').description('check and explain policies; needs no running system');
-  policy
-    .command('lint <file...>')
-    .description('every problem of every file, with its line and what to write instead')
-    .option('--json', 'JSON output')
-    .action(async (files: string[], options: SystemFlags) =>
-      end(await lintPolicies(world, files, options.json === true)),
-    );
-  policy
-    .command('explain <file>')
-    .description('what a policy does, in plain sentences')
-    .option('--json', 'JSON output')
-    .action(async (file: string, options: SystemFlags) => end(await explainFile(world, file, options.json === true)));
 }
 
 async function apiOf(world: World, options: SystemFlags): Promise<Api> {

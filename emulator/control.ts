@@ -15,6 +15,9 @@
  * | DELETE /faults   | ends all rules                                                                                  |
  * | GET /calls       | gRPC calls by method since the start, and by second: {sinceAt,total,methods:{M:{count,seconds}}}|
  * | DELETE /calls    | counts from zero                                                                                |
+ * | POST /deviations | plants what Model Monitoring found, a JSON array of these:                                      |
+ * |                  | {"job":NAME,"deployedModelId","objective"?,"feature","deviation","fromMs":T,"toMs":T}     of v1 |
+ * |                  | {"monitor":NAME,"objective"?,"feature","deviation","atMs":T}                              of v2 |
  *
  * A GLOB is `google.cloud.aiplatform.v1.EndpointService/UpdateEndpoint`, where `*` stands for anything. Of the rules
  * that fit a call the first applies. They hold for every gRPC service, unary calls of Pub/Sub and Scheduler too, and for
@@ -24,9 +27,15 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { ZodError, z } from 'zod';
 import type { Faults } from './faults.ts';
-import type { World } from './world/world.ts';
+import { plantDeviations } from './world/model-monitoring.ts';
+import { jobDeviationSchema, monitorDeviationSchema } from './world/state.ts';
+import { type World, WorldError } from './world/world.ts';
 
 const bodyBytesMax = 1_000_000;
+
+const deviationsSchema = z.array(
+  z.union([jobDeviationSchema.extend({ job: z.string() }), monitorDeviationSchema.extend({ monitor: z.string() })]),
+);
 
 class BadRequest extends Error {}
 
@@ -52,6 +61,11 @@ export function createControlServer(world: World, faults: Faults): Server {
       faults.clearCalls();
       return faults.calls();
     },
+    'POST /deviations': async (request) => {
+      const planted = deviationsSchema.parse(await readJson(request));
+      plantDeviations(world.context, planted);
+      return planted;
+    },
   };
   return createServer((request, response) => {
     const route = `${request.method} ${request.url?.split('?', 1)[0]}`;
@@ -72,7 +86,7 @@ async function answer(
     reply(response, 200, await handler(request));
   } catch (error) {
     if (error instanceof ZodError) reply(response, 400, { error: z.prettifyError(error) });
-    else if (error instanceof BadRequest) reply(response, 400, { error: error.message });
+    else if (error instanceof BadRequest || error instanceof WorldError) reply(response, 400, { error: error.message });
     else reply(response, 500, { error: String(error) });
   }
 }

@@ -5,6 +5,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { type Agent, type Dispatcher, errors, request as send } from 'undici';
+import type { RequestLog } from './bigquery/request-log.ts';
 import type { Containers } from './containers.ts';
 import { type BeforeCall, StatusError, status } from './grpc.ts';
 import { toStatusError } from './vertex/handlers.ts';
@@ -49,21 +50,28 @@ export interface PredictOptions {
   /** Uniform in [0, 1): picks the DeployedModel. */
   random: () => number;
   before?: BeforeCall;
+  requestLog?: RequestLog;
+  /** Google's other REST APIs, on the same port: the first that takes a request answers it. */
+  others?: readonly RestApi[];
 }
+
+/** Answers a request, or returns false without having touched it: its path is not this API's. */
+export type RestApi = (request: IncomingMessage, response: ServerResponse) => boolean;
 
 /** One prediction on its way: who serves it, and what is known of it so far. */
 interface Prediction {
   endpoint: Endpoint;
   deployed: DeployedModel;
   body: Buffer;
-  instances: number;
+  /** Null for a raw request. */
+  instances: unknown[] | null;
   contentType: string;
 }
 
 /** Returns a server that is not listening yet. */
 export function createPredictServer(options: PredictOptions): Server {
   return createServer({ keepAliveTimeout: keepAliveMs }, (request, response) => {
-    void answer(options, request, response);
+    if (options.others?.some((api) => api(request, response)) !== true) void answer(options, request, response);
   });
 }
 
@@ -77,7 +85,8 @@ async function answer(options: PredictOptions, request: IncomingMessage, respons
     if (method === 'rawPredict') nameServer(response, prediction);
     const upstream = await forward(options, prediction, response);
     finish?.();
-    await replies[method]?.(prediction, upstream, response);
+    const payload = await replies[method]?.(prediction, upstream, response);
+    if (payload !== undefined && response.statusCode === 200) log(options, prediction, payload);
   } catch (error) {
     refuse(response, toStatusError(error));
   }
@@ -86,7 +95,7 @@ async function answer(options: PredictOptions, request: IncomingMessage, respons
       endpoint: prediction.endpoint,
       deployedModelId: prediction.deployed.id,
       responseCode: response.statusCode,
-      instances: prediction.instances,
+      instances: prediction.instances?.length ?? 1,
       latencyMs: performance.now() - startedAt,
     });
   }
@@ -114,7 +123,7 @@ async function accept(
   method: string,
 ): Promise<Prediction> {
   const body = await readBody(request);
-  const instances = method === 'predict' ? countInstances(body) : 1;
+  const instances = method === 'predict' ? parseInstances(body) : null;
   world.advance();
   const { endpoint, id } = route(world.context, name, random());
   const deployed = endpoint.deployedModels.find((candidate) => candidate.id === id);
@@ -152,9 +161,14 @@ async function forward(
   }
 }
 
+/** They resolve with what a request log keeps of the answer, if anything. */
 const replies: Record<
   string,
-  (prediction: Prediction, upstream: Dispatcher.ResponseData, response: ServerResponse) => Promise<void>
+  (
+    prediction: Prediction,
+    upstream: Dispatcher.ResponseData,
+    response: ServerResponse,
+  ) => Promise<unknown[] | Buffer | void>
 > = { predict: replyPredictions, rawPredict: replyBytes, streamRawPredict: replyStream };
 
 /** A failed prediction does not name its DeployedModel, as on Vertex. */
@@ -162,7 +176,7 @@ async function replyPredictions(
   { deployed, endpoint }: Prediction,
   upstream: Dispatcher.ResponseData,
   response: ServerResponse,
-): Promise<void> {
+): Promise<unknown[]> {
   const text = await upstream.body.text().catch((error: unknown) => Promise.reject(upstreamError(error)));
   if (upstream.statusCode >= 400) {
     const code = upstream.statusCode < 500 ? status.INVALID_ARGUMENT : status.INTERNAL;
@@ -177,12 +191,14 @@ async function replyPredictions(
     modelVersionId: deployed.versionId,
     ...(metadata === undefined ? {} : { metadata }),
   });
+  return predictions;
 }
 
-async function replyBytes(_: Prediction, upstream: Dispatcher.ResponseData, response: ServerResponse): Promise<void> {
+async function replyBytes(_: Prediction, upstream: Dispatcher.ResponseData, response: ServerResponse): Promise<Buffer> {
   const bytes = await upstream.body.bytes().catch((error: unknown) => Promise.reject(upstreamError(error)));
   response.writeHead(upstream.statusCode, { ...contentTypeOf(upstream), 'content-length': bytes.length });
   response.end(bytes);
+  return Buffer.from(bytes);
 }
 
 async function replyStream(_: Prediction, upstream: Dispatcher.ResponseData, response: ServerResponse): Promise<void> {
@@ -190,6 +206,27 @@ async function replyStream(_: Prediction, upstream: Dispatcher.ResponseData, res
   response.flushHeaders();
   // A stream that breaks has its status already; all that is left is to break the caller's as well.
   await pipeline(upstream.body, response).catch(() => response.destroy());
+}
+
+function log(
+  { requestLog, random }: PredictOptions,
+  { endpoint, deployed, body, instances }: Prediction,
+  answered: unknown[] | Buffer,
+): void {
+  const { requestLogging: logging } = endpoint;
+  if (requestLog === undefined || logging === null || !logging.isEnabled) return;
+  if (logging.samplingRate < 1 && random() >= logging.samplingRate) return;
+  requestLog.add(logging.table, {
+    endpoint: endpoint.name,
+    deployedModelId: deployed.id,
+    requestPayload: textsOf(instances ?? body),
+    responsePayload: textsOf(answered),
+  });
+}
+
+/** A text for each instance or prediction; of a raw body, one. */
+function textsOf(payload: unknown[] | Buffer): string[] {
+  return Buffer.isBuffer(payload) ? [payload.toString('utf8')] : payload.map((element) => JSON.stringify(element));
 }
 
 function nameServer(response: ServerResponse, { endpoint, deployed }: Prediction): void {
@@ -234,12 +271,12 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-function countInstances(body: Buffer): number {
+function parseInstances(body: Buffer): unknown[] {
   const json = parseJson(body.toString('utf8'));
   if (typeof json !== 'object' || json === null || !('instances' in json) || !Array.isArray(json.instances)) {
     throw new StatusError(status.INVALID_ARGUMENT, 'Expected JSON like {"instances":[…],"parameters":…}.');
   }
-  return json.instances.length;
+  return json.instances;
 }
 
 function parsePredictions(text: string): { predictions: unknown[]; metadata?: unknown } {

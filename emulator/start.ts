@@ -1,11 +1,14 @@
 /** How do the parts become one emulator? The composition root: for main.ts, and for tests in their own process. */
 import type { Server } from 'node:http';
 import { Agent } from 'undici';
+import { bigqueryApi } from './bigquery/bigquery.ts';
+import { createRequestLog } from './bigquery/request-log.ts';
 import { createContainers } from './containers.ts';
 import { createControlServer } from './control.ts';
 import { createFaults } from './faults.ts';
 import { type GrpcService, serveGrpc } from './grpc.ts';
 import { metricService } from './monitoring/metric-service.ts';
+import { prometheusApi } from './monitoring/prometheus.ts';
 import { createPredictServer } from './predict.ts';
 import { createProcessGuard, killLeftovers } from './process-guard.ts';
 import { createPubSub } from './pubsub/pubsub.ts';
@@ -13,6 +16,8 @@ import { createScheduler } from './scheduler/scheduler.ts';
 import { readState, type SavedState, stateWriter } from './state-file.ts';
 import { createAudit } from './vertex/audit.ts';
 import { endpointService } from './vertex/endpoint-service.ts';
+import { jobService } from './vertex/job-service.ts';
+import { modelMonitoringService } from './vertex/model-monitoring-service.ts';
 import { modelService } from './vertex/model-service.ts';
 import { operationsService } from './vertex/operations-service.ts';
 import type { Timings } from './world/timings.ts';
@@ -95,16 +100,27 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Runn
     pubsub.restore(saved.pubsub);
     scheduler.restore(saved.scheduler);
   }
+  const requestLog = createRequestLog({ now });
   const ports = await listen(stack, options.ports ?? {}, {
     vertex: [
       endpointService(world, before),
       modelService(world, createAudit(world, pubsub), before),
       operationsService(world, before),
+      jobService(world, before),
+      modelMonitoringService(world, before),
     ],
     monitoring: [metricService(world, timeScale, before)],
     scheduler: scheduler.services,
     pubsub: pubsub.services,
-    predict: createPredictServer({ world, containers, agent, random, before: faults.beforePrediction }),
+    predict: createPredictServer({
+      world,
+      containers,
+      agent,
+      random,
+      before: faults.beforePrediction,
+      requestLog,
+      others: [bigqueryApi(world, requestLog, before), prometheusApi(world, before)],
+    }),
     control: createControlServer(world, faults),
   });
 
@@ -131,6 +147,8 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Runn
       VERTEX_EMULATOR_HOST: hosts.vertex,
       VERTEX_PREDICT_EMULATOR_HOST: hosts.predict,
       MONITORING_EMULATOR_HOST: hosts.monitoring,
+      MONITORING_REST_EMULATOR_HOST: hosts.predict,
+      BIGQUERY_EMULATOR_HOST: hosts.predict,
       SCHEDULER_EMULATOR_HOST: hosts.scheduler,
       PUBSUB_EMULATOR_HOST: hosts.pubsub,
     },

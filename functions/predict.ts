@@ -20,11 +20,12 @@ import { createKeyCheck, type ProxyKey } from './proxy/keys.ts';
 import { openapi } from './proxy/openapi.ts';
 import { type PredictVerb, type ProxyPath, parseProxyPath } from './proxy/path.ts';
 import { createSampleBudget, predictionNumbers } from './proxy/prediction-sample.ts';
+import { parseReports } from './proxy/report.ts';
 
 export interface PredictDependencies {
   /** None means that nobody gets in. */
   proxyKeys: readonly ProxyKey[];
-  /** Whether a known caller may use the endpoint of a policy. @param caller the key's name */
+  /** Whether a known caller may use the endpoint of a policy, and report of it. @param caller the key's name */
   mayPredict(caller: string, policy: Policy): boolean;
   policies: PoliciesPort;
   /** The origin that serves an endpoint, such as `https://us-central1-aiplatform.googleapis.com`. */
@@ -98,11 +99,11 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     } else if (request.method !== 'POST') {
       answerError(response, 405, `Ask for :${path.verb} with POST`, { allow: 'POST' });
     } else {
-      await predict(request, response, path);
+      await serve(request, response, path);
     }
   }
 
-  async function predict(
+  async function serve(
     request: DoorRequest,
     response: ServerResponse,
     path: Exclude<ProxyPath, { kind: 'openapi' }>,
@@ -120,13 +121,15 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       answerError(response, 403, `"${caller}" may not use endpoint ${target.endpoint}; ask its owner`);
       return;
     }
-    const body = await readBody(request, bounds.bodyBytesMax);
+    const bytesMax = path.verb === 'report' ? limits.reportBytesMax : bounds.bodyBytesMax;
+    const body = await readBody(request, bytesMax);
     if (body.kind === 'aborted') return;
     if (body.kind === 'tooLarge') {
-      answerError(response, 413, `Request payload size exceeds the limit: ${bounds.bodyBytesMax} bytes.`);
+      answerError(response, 413, `Request payload size exceeds the limit: ${bytesMax} bytes.`);
       return;
     }
-    await ask(request, response, { target, verb: path.verb, body: body.bytes });
+    if (path.verb === 'report') report(response, target, body.bytes);
+    else await ask(request, response, { target, verb: path.verb, body: body.bytes });
   }
 
   async function findServed(
@@ -145,6 +148,20 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       answerError(response, 503, 'The list of endpoints cannot be read now; try again in a few seconds');
       return null;
     }
+  }
+
+  /** What is refused is not counted at all, so that the client may mend it and send it again. */
+  function report(response: ServerResponse, { endpoint, policy }: ServedEndpoint, body: Buffer): void {
+    const reports = parseReports(body, policy);
+    if (reports.kind === 'problem') {
+      answerError(response, 400, `Nothing was counted: ${reports.text}`);
+    } else if (!counters.countReported(endpoint, reports.outcomes)) {
+      const seconds = Math.ceil(bounds.evidenceIntervalMs / 1000);
+      const full = `more than ${limits.evidenceSignalsMax} pairs of DeployedModel and check at once`;
+      answerError(response, 429, `Nothing was counted: ${full}; check the ids, and try again in ${seconds} s`, {
+        'retry-after': String(seconds),
+      });
+    } else answerJson(response, 200, '{}');
   }
 
   async function ask(

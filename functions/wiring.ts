@@ -14,8 +14,13 @@ import { vertexEndpoints } from './gcp/endpoints.ts';
 import { firestorePolicies } from './gcp/firestore-policies.ts';
 import { firestoreStore } from './gcp/firestore-store.ts';
 import { monitoringMetrics } from './gcp/metrics.ts';
+import { modelMonitoringSignals } from './gcp/model-monitoring.ts';
+import { filterSignals } from './gcp/monitoring-signals.ts';
 import { vertexModels } from './gcp/models.ts';
+import { promqlSignals } from './gcp/promql-signals.ts';
+import { requestLogSignals } from './gcp/request-log.ts';
 import { tickSchedule } from './gcp/schedule.ts';
+import type { SignalReader } from './gcp/signals.ts';
 
 export interface Wiring extends BlessingContext {
   environment: Environment;
@@ -36,7 +41,7 @@ export function wire(environment: Environment): Wiring {
   const ports: Ports = {
     endpoints: vertexEndpoints(clients),
     models: vertexModels(clients),
-    metrics: monitoringMetrics(clients, environment),
+    metrics: monitoringMetrics(clients, environment, signalReaders(clients)),
     bus: pubsubBus(clients),
     schedule: tickSchedule(clients, environment),
     policies: policiesOf(environment, clients),
@@ -46,6 +51,10 @@ export function wire(environment: Environment): Wiring {
   // Google samples once a minute; an emulator as often as its time scale says, and a second is often enough.
   const observing = { periodMs: environment.emulators.monitoring === null ? 60_000 : 1000 };
   return { environment, ports, observing, project: environment.project };
+}
+
+function signalReaders(clients: Clients): SignalReader[] {
+  return [filterSignals(clients), promqlSignals(clients), requestLogSignals(clients), modelMonitoringSignals(clients)];
 }
 
 function policiesOf(environment: Environment, clients: Clients): PoliciesPort {

@@ -12,7 +12,7 @@ import { CliError, type ExitCode, exitCodes, type World } from '../world.ts';
 import { readCsv } from './csv.ts';
 import { progressOf } from './lines.ts';
 import { readMonitoring } from './monitoring.ts';
-import type { Recording } from './recording.ts';
+import type { Note, Recording } from './recording.ts';
 import { type Life, replay } from './replay.ts';
 import { type Backtest, livesOf, renderBacktest } from './report.ts';
 import { readRequestLog } from './request-log.ts';
@@ -88,8 +88,10 @@ export function addBacktest(program: Program, world: World, end: (code: ExitCode
 async function backtest(world: World, policyFile: string, flags: Flags): Promise<ExitCode> {
   const seed = wholeNumber('--seed', flags.seed, 0, 2 ** 32 - 1);
   const lives = wholeNumber('--lives', flags.lives, 1, LIVES_MAX);
-  const owned = await readPolicyFile(world.folder, policyFile);
-  const recording = await readRecording(world, owned, flags);
+  const written = await readPolicyFile(world.folder, policyFile);
+  const recorded = await readRecording(world, written, flags);
+  const { owned, missing } = judgeable(written, recorded, flags.data);
+  const recording = { ...recorded, notes: [...recorded.notes, ...missing] };
   const trial = findRoles(recording, flags);
   const split = flags.split ?? (trial.canaryId === null ? 'policy' : undefined);
   const policy = policyOf(owned, trial, split);
@@ -108,6 +110,34 @@ async function backtest(world: World, policyFile: string, flags: Flags): Promise
   if (flags.svg !== undefined) await writeSvg(world, flags.svg, result);
   print(world, flags, jsonOf(result), () => renderBacktest(result, look(world), flags.every === true));
   return codeOf(result);
+}
+
+/** The policy without the checks that the recording has no numbers for: live, they would keep the share from rising. */
+function judgeable(policy: Policy, { windows }: Recording, file: string): { owned: Policy; missing: Note[] } {
+  const { analysis } = policy;
+  const seen = windows.flatMap(({ variants }) => Object.values(variants));
+  const hasLatency = seen.some(({ latencyMs }) => latencyMs.counts.some((count) => count > 0));
+  const hasPredictions = seen.some(({ predictions }) => predictions !== undefined);
+  const absent = [
+    ...(analysis.latency === null || hasLatency ? [] : ['latency']),
+    ...(analysis.drift === null || hasPredictions ? [] : ['drift']),
+    ...analysis.checks.map(({ name }) => name),
+  ];
+  const owned = {
+    ...policy,
+    analysis: {
+      ...analysis,
+      latency: hasLatency ? analysis.latency : null,
+      drift: hasPredictions ? analysis.drift : null,
+      checks: [],
+    },
+  };
+  const missing = absent.map((name) => ({
+    text: `${name} is not judged: the recording has no numbers for it`,
+    count: 1,
+    first: file,
+  }));
+  return { owned, missing };
 }
 
 /** With recorded shares there is no chance, and one life says it all. */

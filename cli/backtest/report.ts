@@ -3,7 +3,7 @@ import type { Policy } from '../../machines/policy/policy.ts';
 import { formatPercent } from '../../machines/policy/units.ts';
 import type { RenderOptions } from '../render.ts';
 import { roughly, row, type Span, type Style, wrap } from '../text.ts';
-import { upperBound } from './binomial.ts';
+import { upperBound } from '../chance.ts';
 import { type Recording, totalsOf } from './recording.ts';
 import type { Change, Judged, Life, Outcome } from './replay.ts';
 import type { Trial } from './sides.ts';

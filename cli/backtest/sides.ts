@@ -5,7 +5,7 @@
 import type { Random } from '../../emulator/models/random.ts';
 import { type Histogram, noCounts, UNATTRIBUTED, type VariantCounts } from '../../machines/analysis/evidence.ts';
 import { CliError, exitCodes } from '../world.ts';
-import { drawBinomial } from './binomial.ts';
+import { drawBinomial } from '../chance.ts';
 import { type Recording, totalsOf } from './recording.ts';
 
 /** The counts of one window by role. */

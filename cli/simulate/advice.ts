@@ -25,6 +25,8 @@ export interface Trial {
 
 /** Cloud Monitoring's points, and the tick that reads them. */
 const periodSeconds = 60;
+/** A local run's. */
+const localPeriodSeconds = 1;
 /** Of the step's hold, or of the first window where that is longer: beyond this, evidence is what a step waits for. */
 const slowFactor = 1.5;
 /** A change is worth a sentence when it saves so much of the time. */
@@ -37,56 +39,73 @@ const oftenRatio = 0.1;
  * have begun earlier; the second must be over, and `metricLag` old.
  * @example metricLag 3m: 180 + 2 · 60 = 300
  */
-export function firstWindowSeconds({ analysis }: Policy): number {
-  return analysis.metricLagSeconds + 2 * periodSeconds;
+export function firstWindowSeconds({ analysis }: Policy, pointSeconds = periodSeconds): number {
+  return analysis.metricLagSeconds + 2 * pointSeconds;
 }
 
 /**
  * Canary requests that a step can have shown on average when `inconclusive.after` is over; 0 if no window is read by then.
  * @example 1 request/s at 5 %, after 2h, metricLag 3m: (7200 - 180 - 60) · 0.05 = 348
  */
-export function requestsInPatience({ analysis }: Policy, percent: number, requestsPerSecond: number): number {
-  const seconds = analysis.inconclusive.afterSeconds - analysis.metricLagSeconds - periodSeconds;
+export function requestsInPatience(
+  { analysis }: Policy,
+  percent: number,
+  requestsPerSecond: number,
+  pointSeconds = periodSeconds,
+): number {
+  const seconds = analysis.inconclusive.afterSeconds - analysis.metricLagSeconds - pointSeconds;
   return Math.max(0, seconds) * requestsPerSecond * (percent / 100);
 }
 
 /**
- * Where a policy cannot decide within its own deadlines. Without a rate, only what holds at any: each step reads windows of
- * a minute. With one, also a step whose `minRequests` do not come in time on average.
- * @param requestsPerSecond of the whole endpoint
+ * How long the points of the metrics are that a policy is written for. Google's are a minute, and show later than that: a
+ * policy whose metrics show within a minute is for a local run.
  */
-export function policyWarnings(policy: Policy, requestsPerSecond?: number): Advice[] {
-  const late = (['noData', 'inconclusive'] as const).flatMap((wait) => lateWindow(policy, wait));
-  return requestsPerSecond === undefined || late.some(({ path }) => path.includes('.inconclusive.'))
-    ? late
-    : [...late, ...tooFewRequests(policy, requestsPerSecond)];
+export function pointSecondsOf({ analysis }: Policy): number {
+  return analysis.metricLagSeconds < periodSeconds ? localPeriodSeconds : periodSeconds;
 }
 
-function lateWindow(policy: Policy, wait: 'noData' | 'inconclusive'): Advice[] {
+/**
+ * Where a policy cannot decide within its own deadlines. Without a rate, only what holds at any: each step reads windows of
+ * whole points. With one, also a step whose `minRequests` do not come in time on average.
+ * @param requestsPerSecond of the whole endpoint
+ */
+export function policyWarnings(
+  policy: Policy,
+  requestsPerSecond?: number,
+  pointSeconds: number = periodSeconds,
+): Advice[] {
+  const late = (['noData', 'inconclusive'] as const).flatMap((wait) => lateWindow(policy, wait, pointSeconds));
+  return requestsPerSecond === undefined || late.some(({ path }) => path.includes('.inconclusive.'))
+    ? late
+    : [...late, ...tooFewRequests(policy, requestsPerSecond, pointSeconds)];
+}
+
+function lateWindow(policy: Policy, wait: 'noData' | 'inconclusive', pointSeconds: number): Advice[] {
   const { afterSeconds, outcome } = policy.analysis[wait];
-  const first = firstWindowSeconds(policy);
+  const first = firstWindowSeconds(policy, pointSeconds);
   if (afterSeconds >= first) return [];
   const lag = formatDuration(policy.analysis.metricLagSeconds);
-  const windows = `a step's first window is read ${formatDuration(first)} after it took effect (metricLag ${lag}, and two minutes for whole points)`;
+  const windows = `a step's first window is read ${formatDuration(first)} after it took effect (metricLag ${lag}, and ${formatDuration(2 * pointSeconds)} for whole points)`;
   const end = outcome === 'pause' ? 'pauses' : 'rolls back';
-  const text =
+  const what =
     wait === 'noData'
-      ? `${windows}, but noData.after is ${formatDuration(afterSeconds)}: every step ${end} before anything can be known.`
-      : `${windows}, but inconclusive.after is ${formatDuration(afterSeconds)}: a step that its first window does not prove ${end}.`;
+      ? `every step ${end} before anything can be known`
+      : `a step that its first window does not prove ${end}`;
+  const text = `${windows}, but ${wait}.after is ${formatDuration(afterSeconds)}: ${what}. Wait for ${formatDuration(first)} or more.`;
   return [{ path: `spec.analysis.${wait}.after`, text }];
 }
 
-function tooFewRequests(policy: Policy, requestsPerSecond: number): Advice[] {
+function tooFewRequests(policy: Policy, requestsPerSecond: number, pointSeconds: number): Advice[] {
   const { minRequests, inconclusive, metricLagSeconds } = policy.analysis;
-  const index = policy.steps.findIndex(
-    ({ percent }) => requestsInPatience(policy, percent, requestsPerSecond) < minRequests,
-  );
+  const shownAt = (percent: number): number => requestsInPatience(policy, percent, requestsPerSecond, pointSeconds);
+  const index = policy.steps.findIndex(({ percent }) => shownAt(percent) < minRequests);
   const step = policy.steps[index];
   if (step === undefined) return [];
-  const shown = requestsInPatience(policy, step.percent, requestsPerSecond);
-  const enough = (100 * minRequests) / requestsInPatience(policy, 100, requestsPerSecond);
-  const seconds = minRequests / (requestsPerSecond * (step.percent / 100)) + metricLagSeconds + periodSeconds;
-  const after = formatDuration(Math.ceil(seconds / 600) * 600);
+  const shown = shownAt(step.percent);
+  const enough = (100 * minRequests) / shownAt(100);
+  const seconds = minRequests / (requestsPerSecond * (step.percent / 100)) + metricLagSeconds + pointSeconds;
+  const after = formatDuration(Math.ceil(seconds / (10 * pointSeconds)) * 10 * pointSeconds);
   const instead = [
     ...(enough <= 100 ? [`begin at ${Math.ceil(enough)} %`] : []),
     ...(shown >= 1 ? [`ask for at most ${Math.floor(shown)}`] : []),

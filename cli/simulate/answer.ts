@@ -3,7 +3,7 @@ import type { Policy } from '../../machines/policy/policy.ts';
 import type { Cell } from './cells.ts';
 import { type Fault, type FaultName, faultOf, type Scenario } from './faults.ts';
 import { type LifeResult, liveOnce } from './lives.ts';
-import { upperBound } from '../backtest/binomial.ts';
+import { upperBound } from '../chance.ts';
 
 /** Over all lives; null where that part of them never came there. */
 export interface Spread {

@@ -4,7 +4,7 @@
  */
 import { logNormal, type Random, seededRandom } from '../../emulator/models/random.ts';
 import { divergence } from '../../machines/analysis/evalue.ts';
-import { drawBinomial } from './draws.ts';
+import { drawBinomial } from '../chance.ts';
 
 export interface TrafficModel {
   requestsPerSecond: number;

@@ -1,6 +1,6 @@
 /** What may be wrong with a canary? Each fault as chance would have it at this policy's traffic; or why it cannot be lived. */
 import { allowedRate } from '../../machines/analysis/hit-test.ts';
-import { errorAllowance } from '../../machines/analysis/tally.ts';
+import { allowanceOf } from '../../machines/analysis/checks.ts';
 import type { Policy } from '../../machines/policy/policy.ts';
 import { formatPercent } from '../../machines/policy/units.ts';
 import type { Cell, FaultModel } from './cells.ts';
@@ -45,7 +45,7 @@ const lifeSecondsMax = 7 * daySeconds;
 /** The fault of that name under this policy. */
 export function faultOf(name: FaultName, policy: Policy, scenario: Scenario): Fault {
   const { errorRatio } = scenario;
-  const allowed = allowedRate(errorRatio, errorAllowance(policy.analysis));
+  const allowed = allowedRate(errorRatio, allowanceOf({ kind: 'rate', ...policy.analysis.errorRate }));
   const errors = (text: string, canary: number, model: FaultModel): Fault => {
     const kind = name === 'none' ? 'healthy' : canary <= allowed ? 'allowed' : 'bad';
     return { name, text, kind, cellOf: cells(name, policy, scenario, kind, { errors: model }) };

@@ -1,6 +1,6 @@
 /** How often is a rule wrong, and what does that cost? Many lives of each cell, counted, with bounds on what chance hides. */
 import type { Policy } from '../../machines/policy/policy.ts';
-import { upperBound } from '../backtest/binomial.ts';
+import { upperBound } from '../chance.ts';
 import { type Cell, harmLimit } from './cells.ts';
 import { type LifeResult, liveOnce, type Source } from './lives.ts';
 

@@ -2,7 +2,7 @@
 import { type Random, seededRandom } from '../../emulator/models/random.ts';
 import type { VariantCounts } from '../../machines/analysis/evidence.ts';
 import type { Cell, Place } from './cells.ts';
-import { drawBinomial, drawPoisson } from './draws.ts';
+import { drawBinomial, drawPoisson } from '../chance.ts';
 
 /** Chance is drawn for so many seconds at once; what a rule reads is made of whole slots. */
 export const slotSeconds = 5;

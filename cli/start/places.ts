@@ -74,6 +74,8 @@ export function placesOf(currentFolder: string, portBase: number, policy: Policy
     VERTEX_EMULATOR_HOST: host(emulatorPorts.vertex),
     VERTEX_PREDICT_EMULATOR_HOST: host(emulatorPorts.predict),
     MONITORING_EMULATOR_HOST: host(emulatorPorts.monitoring),
+    MONITORING_REST_EMULATOR_HOST: host(emulatorPorts.predict),
+    BIGQUERY_EMULATOR_HOST: host(emulatorPorts.predict),
     SCHEDULER_EMULATOR_HOST: host(emulatorPorts.scheduler),
   };
   return { files, emulatorPorts, functionPorts, project, location, proxyKey, env };

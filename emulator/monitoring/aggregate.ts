@@ -1,5 +1,5 @@
 /** What remains of time series after alignment and reduction? Pure; the part of Monitoring's aggregation named below. */
-import { addDistributions, percentileOf } from '../world/latencies.ts';
+import { addDistributions, percentileOf, subtractDistributions } from '../world/latencies.ts';
 import type { PointValue, TimeSeries } from '../world/state.ts';
 import { WorldError } from '../world/world.ts';
 import { labelReader } from './filter.ts';
@@ -7,7 +7,7 @@ import { labelReader } from './filter.ts';
 export interface Aggregation {
   /** 0: absent. */
   alignmentPeriodSeconds: number;
-  /** ALIGN_NONE, or ALIGN_DELTA for DELTA metrics. */
+  /** ALIGN_NONE, ALIGN_DELTA for DELTA and CUMULATIVE metrics, ALIGN_NEXT_OLDER and ALIGN_MEAN for GAUGE. */
   perSeriesAligner: string;
   /** REDUCE_NONE, REDUCE_SUM, or REDUCE_PERCENTILE_* for distributions. */
   crossSeriesReducer: string;
@@ -36,7 +36,9 @@ const percentiles: Record<string, number> = {
  * that Monitoring refuses, UNIMPLEMENTED for those that only the emulator lacks.
  */
 export function aggregate(series: TimeSeries[], interval: Interval, aggregation: Aggregation): TimeSeries[] {
-  const inWindow = series.map((one) => ({
+  // What a counter counted in the window is known only with the point before it.
+  const counted = aggregation.perSeriesAligner === 'ALIGN_DELTA' ? series.map(toDeltas) : series;
+  const inWindow = counted.map((one) => ({
     ...one,
     points: one.points.filter(({ endAt }) => endAt > interval.startAt && endAt <= interval.endAt),
   }));
@@ -46,27 +48,48 @@ export function aggregate(series: TimeSeries[], interval: Interval, aggregation:
     .map((one) => ({ ...one, points: one.points.toSorted((a, b) => b.endAt - a.endAt) }));
 }
 
+/** What each aligner takes (after toDeltas), and what it makes of the values of a period, oldest first. */
+const aligners: Record<
+  string,
+  { metricKind: TimeSeries['metricKind']; combine: (values: PointValue[]) => PointValue }
+> = {
+  ALIGN_DELTA: { metricKind: 'DELTA', combine: sum },
+  ALIGN_NEXT_OLDER: { metricKind: 'GAUGE', combine: newest },
+  ALIGN_MEAN: { metricKind: 'GAUGE', combine: mean },
+};
+
+/** What a CUMULATIVE metric counted from point to point; after a reset, which a new start tells, from the reset on. */
+export function toDeltas(series: TimeSeries): TimeSeries {
+  if (series.metricKind !== 'CUMULATIVE') return series;
+  const points = series.points.map((point, i): Point => {
+    const before = series.points[i - 1];
+    if (before === undefined || before.startAt !== point.startAt) return point;
+    return { startAt: before.endAt, endAt: point.endAt, value: subtract(point.value, before.value) };
+  });
+  return { ...series, metricKind: 'DELTA', points };
+}
+
 function align(series: TimeSeries, interval: Interval, aggregation: Aggregation): TimeSeries {
   const { perSeriesAligner: aligner, crossSeriesReducer: reducer, alignmentPeriodSeconds: seconds } = aggregation;
   if (aligner === 'ALIGN_NONE') {
     if (reducer === 'REDUCE_NONE') return series;
     throw new WorldError('INVALID_ARGUMENT', `${reducer} needs a per_series_aligner other than ALIGN_NONE.`);
   }
-  if (aligner !== 'ALIGN_DELTA') {
-    throw new WorldError('UNIMPLEMENTED', `The emulator aligns with ALIGN_DELTA only, not with ${aligner}.`);
+  const fits = aligners[aligner];
+  if (fits === undefined) {
+    const known = Object.keys(aligners).join(', ');
+    throw new WorldError('UNIMPLEMENTED', `The emulator aligns with ${known} only, not with ${aligner}.`);
   }
-  if (series.metricKind !== 'DELTA') {
-    throw new WorldError(
-      'INVALID_ARGUMENT',
-      `ALIGN_DELTA does not fit the ${series.metricKind} ${series.metric.type}.`,
-    );
+  if (series.metricKind !== fits.metricKind) {
+    throw new WorldError('INVALID_ARGUMENT', `${aligner} does not fit the ${series.metricKind} ${series.metric.type}.`);
   }
-  if (seconds <= 0) throw new WorldError('INVALID_ARGUMENT', 'ALIGN_DELTA needs an alignment_period.');
+  if (seconds <= 0) throw new WorldError('INVALID_ARGUMENT', `${aligner} needs an alignment_period.`);
   const periodMs = seconds * 1000;
   const byPeriod = Map.groupBy(series.points, ({ endAt }) => Math.floor((interval.endAt - endAt) / periodMs));
   const points = Array.from(byPeriod, ([period, inPeriod]): Point => {
     const endAt = interval.endAt - period * periodMs;
-    return { startAt: endAt - periodMs, endAt, value: sum(inPeriod.map(({ value }) => value)) };
+    const startAt = fits.metricKind === 'GAUGE' ? endAt : endAt - periodMs;
+    return { startAt, endAt, value: fits.combine(inPeriod.map(({ value }) => value)) };
   });
   return { ...series, points };
 }
@@ -132,6 +155,27 @@ function sum(values: PointValue[]): PointValue {
   const [first, ...rest] = values;
   if (first === undefined) throw new RangeError('Expected a value to add to.');
   return rest.reduce(add, first);
+}
+
+function newest(values: PointValue[]): PointValue {
+  const last = values.at(-1);
+  if (last === undefined) throw new RangeError('Expected a value.');
+  return last;
+}
+
+function mean(values: PointValue[]): PointValue {
+  const numbers = values.map((value) => {
+    if (value.kind === 'int64' || value.kind === 'double') return value.value;
+    throw new WorldError('INVALID_ARGUMENT', `ALIGN_MEAN fits numbers, not ${value.kind} values.`);
+  });
+  return { kind: 'double', value: numbers.reduce((total, value) => total + value, 0) / numbers.length };
+}
+
+function subtract(a: PointValue, b: PointValue): PointValue {
+  if (a.kind === 'distribution' && b.kind === 'distribution') return subtractDistributions(a, b);
+  if (a.kind === 'int64' && b.kind === 'int64') return { kind: 'int64', value: a.value - b.value };
+  if (a.kind === 'double' && b.kind === 'double') return { kind: 'double', value: a.value - b.value };
+  throw new WorldError('INVALID_ARGUMENT', `Values of the kinds ${a.kind} and ${b.kind} cannot be subtracted.`);
 }
 
 function add(a: PointValue, b: PointValue): PointValue {

@@ -42,10 +42,27 @@ const listSchema = z.strictObject({
 });
 
 const labelled = z.strictObject({ type: z.string('type is required'), labels: fields.labels });
+/** Of the ways to name buckets, explicit bounds. */
+const distributionSchema = z
+  .strictObject({
+    count: z.coerce.number().default(0),
+    mean: z.number().default(0),
+    sumOfSquaredDeviation: z.number().default(0),
+    bucketOptions: z.strictObject({
+      options: z.literal('explicitBuckets'),
+      explicitBuckets: z.strictObject({ bounds: z.array(z.number()).default([]) }),
+    }),
+    bucketCounts: z.array(z.coerce.number()).default([]),
+  })
+  .refine(
+    ({ count, bucketCounts }) => bucketCounts.reduce((total, inBucket) => total + inBucket, 0) === count,
+    'the bucket_counts do not add up to count',
+  );
 const valueSchema = z.union([
   z.strictObject({ value: z.literal('boolValue'), boolValue: fields.flag }),
   z.strictObject({ value: z.literal('int64Value'), int64Value: z.coerce.number().default(0) }),
   z.strictObject({ value: z.literal('doubleValue'), doubleValue: z.number().default(0) }),
+  z.strictObject({ value: z.literal('distributionValue'), distributionValue: distributionSchema }),
 ]);
 const createSchema = z.strictObject({
   name: z.string('name is required'),
@@ -191,5 +208,11 @@ function fromTypedValue(value: z.infer<typeof valueSchema>): PointValue {
       return { kind: 'int64', value: value.int64Value };
     case 'doubleValue':
       return { kind: 'double', value: value.doubleValue };
+    case 'distributionValue': {
+      const { count, mean, sumOfSquaredDeviation, bucketOptions, bucketCounts } = value.distributionValue;
+      const { bounds } = bucketOptions.explicitBuckets;
+      const counts = Array.from({ length: bounds.length + 1 }, (_, i) => bucketCounts[i] ?? 0);
+      return { kind: 'distribution', count, mean, sumOfSquaredDeviation, bounds, counts };
+    }
   }
 }

@@ -19,10 +19,22 @@ import { toEndpoint, toOperation } from './messages.ts';
 import { automaticSchema, dedicatedSchema, toChange, toResources } from './resources-schema.ts';
 
 const nameSchema = z.strictObject({ name: z.string('name is required') });
+const loggingSchema = z
+  .strictObject({
+    enabled: fields.flag,
+    samplingRate: z.number().default(0),
+    bigqueryDestination: z.strictObject({ outputUri: fields.text }).default({ outputUri: '' }),
+  })
+  .transform(({ bigqueryDestination, ...rest }) => ({ ...rest, ...bigqueryDestination }));
 const createSchema = z.strictObject({
   parent: z.string('parent is required'),
   endpointId: fields.text,
-  endpoint: z.strictObject({ displayName: fields.text, description: fields.text, labels: fields.labels }),
+  endpoint: z.strictObject({
+    displayName: fields.text,
+    description: fields.text,
+    labels: fields.labels,
+    predictRequestResponseLoggingConfig: loggingSchema.optional(),
+  }),
 });
 const listSchema = z.strictObject({
   parent: z.string('parent is required'),
@@ -39,6 +51,7 @@ const updateSchema = z.strictObject({
     description: fields.text,
     labels: fields.labels,
     trafficSplit: fields.split,
+    predictRequestResponseLoggingConfig: loggingSchema.optional(),
     etag: fields.text,
   }),
   updateMask: fields.mask,
@@ -81,7 +94,8 @@ const updatable: Record<string, EndpointField | null> = {
   display_name: 'displayName',
   description: 'description',
   labels: 'labels',
-  predict_request_response_logging_config: null,
+  predict_request_response_logging_config: 'requestLogging',
+  client_connection_config: null,
 };
 
 /** Returns the service over a world. */
@@ -90,7 +104,8 @@ export function endpointService(world: World, before?: BeforeCall): GrpcService 
   const handlers = worldHandlers(world, {
     CreateEndpoint(request) {
       const { parent, endpoint, endpointId } = parse(createSchema, request);
-      return toOperation(createEndpoint(context, parent, endpoint, endpointId));
+      const { predictRequestResponseLoggingConfig: logging = null, ...settings } = endpoint;
+      return toOperation(createEndpoint(context, parent, { ...settings, requestLogging: logging }, endpointId));
     },
     GetEndpoint(request) {
       return toEndpoint(findEndpoint(context, parse(nameSchema, request).name));
@@ -104,7 +119,8 @@ export function endpointService(world: World, before?: BeforeCall): GrpcService 
     },
     UpdateEndpoint(request) {
       const { endpoint, updateMask } = parse(updateSchema, request);
-      const settings = { ...endpoint, split: endpoint.trafficSplit };
+      const { trafficSplit: split, predictRequestResponseLoggingConfig: requestLogging = null } = endpoint;
+      const settings = { ...endpoint, split, requestLogging };
       const mask = updatedFields(updateMask.paths);
       return toEndpoint(updateEndpoint(context, endpoint.name, settings, mask, endpoint.etag));
     },

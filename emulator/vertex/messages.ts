@@ -18,8 +18,15 @@ export function toEndpoint(endpoint: Endpoint): object {
     etag: endpoint.etag,
     createTime: toTimestamp(endpoint.createdAt),
     updateTime: toTimestamp(endpoint.updatedAt),
+    predictRequestResponseLoggingConfig: toLoggingConfig(endpoint.requestLogging),
     deployedModels: endpoint.deployedModels.filter(({ phase }) => phase !== 'deploying').map(toDeployedModel),
   };
+}
+
+function toLoggingConfig(logging: Endpoint['requestLogging']): object | null {
+  if (logging === null) return null;
+  const { isEnabled, samplingRate, table } = logging;
+  return { enabled: isEnabled, samplingRate, bigqueryDestination: { outputUri: `bq://${table}` } };
 }
 
 export function toDeployedModel(deployed: DeployedModel): object {

@@ -35,10 +35,13 @@ export function createTimeSeries(context: WorldContext, written: TimeSeries[]): 
 
 /** Returns the series of a type that were written to a project; null when the project has no such type. */
 export function customSeries(context: WorldContext, project: string, metricType: string): TimeSeries[] | null {
-  const found = Object.values(context.state.customSeries).filter(
-    (series) => series.project === project && series.metric.type === metricType,
-  );
+  const found = customSeriesOf(context, project).filter(({ metric }) => metric.type === metricType);
   return found.length === 0 ? null : found;
+}
+
+/** Returns all series that were written to a project. */
+export function customSeriesOf(context: WorldContext, project: string): TimeSeries[] {
+  return Object.values(context.state.customSeries).filter((series) => series.project === project);
 }
 
 function checkSeries(context: WorldContext, series: TimeSeries, existing: TimeSeries | undefined, i: number): void {

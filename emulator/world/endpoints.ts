@@ -3,6 +3,7 @@ import { nextEtag, type WorldContext } from './context.ts';
 import { WorldError } from './errors.ts';
 import { endpointName, locationName } from './names.ts';
 import { startOperation } from './operations.ts';
+import { type LoggingOrder, requestLogging } from './request-logging.ts';
 import type { Endpoint, Operation, Split } from './state.ts';
 import { checkSplit, pickDeployedModel } from './traffic-split.ts';
 
@@ -15,9 +16,11 @@ export interface EndpointSettings {
   description: string;
   labels: Record<string, string>;
   split: Split;
+  /** Absent: none. */
+  requestLogging?: LoggingOrder | null;
 }
 
-export type EndpointField = 'displayName' | 'description' | 'labels' | 'split';
+export type EndpointField = keyof EndpointSettings;
 
 /** Starts the creation; the endpoint is there when the operation is done. An empty id lets the world choose one. */
 export function createEndpoint(
@@ -46,6 +49,7 @@ export function createEndpoint(
   const endpoint: Endpoint = {
     name,
     ...settings,
+    requestLogging: requestLogging(settings.requestLogging ?? null, name, settings.displayName),
     split: {},
     etag: nextEtag(context),
     createdAt: at,
@@ -86,10 +90,14 @@ export function updateEndpoint(
   }
   if (fields.includes('split')) checkSplit(settings.split, servingIds(endpoint));
   if (fields.includes('displayName')) checkDisplayName(settings.displayName);
+  const logging = fields.includes('requestLogging')
+    ? requestLogging(settings.requestLogging ?? null, endpoint.name, endpoint.displayName)
+    : endpoint.requestLogging;
   if (fields.includes('split')) endpoint.split = { ...settings.split };
   if (fields.includes('displayName')) endpoint.displayName = settings.displayName;
   if (fields.includes('description')) endpoint.description = settings.description;
   if (fields.includes('labels')) endpoint.labels = { ...settings.labels };
+  endpoint.requestLogging = logging;
   touch(context, endpoint);
   return endpoint;
 }

@@ -56,6 +56,22 @@ export function addDistributions(a: Distribution, b: Distribution): Distribution
   };
 }
 
+/** Returns what was added to the earlier distribution `b` to give `a`, over the same bounds. */
+export function subtractDistributions(a: Distribution, b: Distribution): Distribution {
+  if (b.count === 0) return a;
+  const count = a.count - b.count;
+  const mean = count === 0 ? 0 : (a.mean * a.count - b.mean * b.count) / count;
+  const squares = (d: Distribution): number => d.sumOfSquaredDeviation + d.count * d.mean * d.mean;
+  return {
+    kind: 'distribution',
+    count,
+    mean,
+    sumOfSquaredDeviation: Math.max(0, squares(a) - squares(b) - count * mean * mean),
+    bounds: a.bounds,
+    counts: a.counts.map((value, i) => value - (b.counts[i] ?? 0)),
+  };
+}
+
 /**
  * Returns the percentile, interpolated within its bucket; the last bound for what lies above all bounds.
  * @param ratio in (0, 1], such as 0.95

@@ -78,6 +78,14 @@ const deployedModelSchema = z.strictObject({
 
 const splitSchema = z.record(z.string(), z.number());
 
+const requestLoggingSchema = z.strictObject({
+  isEnabled: z.boolean(),
+  /** In (0, 1]. */
+  samplingRate: z.number(),
+  /** `PROJECT.DATASET.TABLE` */
+  table: z.string(),
+});
+
 const endpointSchema = z.strictObject({
   name: z.string(),
   displayName: z.string(),
@@ -87,6 +95,8 @@ const endpointSchema = z.strictObject({
   etag: z.string(),
   createdAt: z.number(),
   updatedAt: z.number(),
+  /** Null: never configured. */
+  requestLogging: requestLoggingSchema.nullable().default(null),
   deployedModels: z.array(deployedModelSchema),
 });
 
@@ -176,6 +186,49 @@ const timeSeriesSchema = z.strictObject({
   points: z.array(z.strictObject({ startAt: z.number(), endAt: z.number(), value: pointValueSchema })),
 });
 
+/** JSON as its creator gave it, without fields that hold their default: the world does not act on it. */
+const given = z.record(z.string(), z.json());
+
+export const jobDeviationSchema = z.strictObject({
+  deployedModelId: z.string(),
+  objective: z.enum(['RAW_FEATURE_SKEW', 'RAW_FEATURE_DRIFT']).default('RAW_FEATURE_DRIFT'),
+  feature: z.string(),
+  deviation: z.number(),
+  fromMs: z.number(),
+  toMs: z.number(),
+});
+
+export const monitorDeviationSchema = z.strictObject({
+  objective: z.enum(['raw-feature-drift', 'prediction-output-drift']).default('raw-feature-drift'),
+  feature: z.string(),
+  deviation: z.number(),
+  /** When the statistics were made. */
+  atMs: z.number(),
+});
+
+const monitoringJobSchema = z.strictObject({
+  name: z.string(),
+  displayName: z.string(),
+  endpoint: z.string(),
+  labels: strings,
+  objectives: z.array(z.strictObject({ deployedModelId: z.string(), config: given })),
+  monitorIntervalSeconds: z.number(),
+  sampleRatio: z.number(),
+  createdAt: z.number(),
+  deviations: z.array(jobDeviationSchema),
+});
+
+const modelMonitorSchema = z.strictObject({
+  name: z.string(),
+  displayName: z.string(),
+  model: z.string(),
+  versionId: z.string(),
+  /** Its schema, objective and baseline. */
+  settings: given,
+  createdAt: z.number(),
+  deviations: z.array(monitorDeviationSchema),
+});
+
 export const worldStateSchema = z.strictObject({
   /** The last number given to an id, an etag or an operation. */
   counter: z.int(),
@@ -186,6 +239,8 @@ export const worldStateSchema = z.strictObject({
   operations: z.record(z.string(), operationSchema),
   metrics: z.record(z.string(), variantMetricsSchema),
   customSeries: z.record(z.string(), timeSeriesSchema),
+  monitoringJobs: z.record(z.string(), monitoringJobSchema).default({}),
+  modelMonitors: z.record(z.string(), modelMonitorSchema).default({}),
 });
 
 export type ContainerSpec = z.infer<typeof containerSpecSchema>;
@@ -194,6 +249,7 @@ export type Model = z.infer<typeof modelSchema>;
 export type Resources = z.infer<typeof resourcesSchema>;
 export type DeployedModel = z.infer<typeof deployedModelSchema>;
 export type Split = z.infer<typeof splitSchema>;
+export type RequestLogging = z.infer<typeof requestLoggingSchema>;
 export type Endpoint = z.infer<typeof endpointSchema>;
 export type Work = z.infer<typeof workSchema>;
 export type Operation = z.infer<typeof operationSchema>;
@@ -202,6 +258,10 @@ export type MetricSlot = z.infer<typeof metricSlotSchema>;
 export type VariantMetrics = z.infer<typeof variantMetricsSchema>;
 export type PointValue = z.infer<typeof pointValueSchema>;
 export type TimeSeries = z.infer<typeof timeSeriesSchema>;
+export type JobDeviation = z.infer<typeof jobDeviationSchema>;
+export type MonitorDeviation = z.infer<typeof monitorDeviationSchema>;
+export type MonitoringJob = z.infer<typeof monitoringJobSchema>;
+export type ModelMonitor = z.infer<typeof modelMonitorSchema>;
 export type WorldState = z.infer<typeof worldStateSchema>;
 
 export const emptyState = (): WorldState => ({
@@ -212,4 +272,6 @@ export const emptyState = (): WorldState => ({
   operations: {},
   metrics: {},
   customSeries: {},
+  monitoringJobs: {},
+  modelMonitors: {},
 });

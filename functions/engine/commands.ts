@@ -1,13 +1,16 @@
-/** A person, an alert or the proxy said something: which rollout does it mean, and what does it do to it? */
-import { UNATTRIBUTED } from '../../machines/analysis/evidence.ts';
+/** A person, an alert, the proxy or a client said something: which rollout does it mean, and what does it do to it? */
+import { type Evidence, type EvidenceWindow, type Signals, UNATTRIBUTED } from '../../machines/analysis/evidence.ts';
 import { blessingRefusal, type RecordEvent } from '../../machines/rollout/decide.ts';
+import type { AnalysisPolicy } from '../../machines/policy/policy.ts';
 import type { RolloutEvent } from '../../machines/rollout/events.ts';
 import { isSameEndpoint } from '../../machines/rollout/resource-name.ts';
-import { storedRolloutSchema, type StoredRollout } from '../../machines/rollout/snapshot.ts';
+import { parseRollout, type StoredRollout } from '../../machines/rollout/snapshot.ts';
+import { limits } from './limits.ts';
 import { handle } from './loop.ts';
 import type { CommandMessage, EvidenceMessage, IncidentMessage, Outcome } from './messages.ts';
 import type { Ports } from './ports.ts';
 import { loadRecord, parseStored } from './records.ts';
+import { reportedChecks } from './reported.ts';
 
 const operatorEvents = {
   pause: 'operator.paused',
@@ -70,29 +73,67 @@ export async function incident(ports: Ports, { incident: alert }: IncidentMessag
   return { kind: 'done', text: told.join('; ') };
 }
 
-/** What a proxy counted. May lower the share within this call; never raises it. */
+/** What a proxy or a client counted. May lower the share within this call; never raises it. */
 export async function evidence(ports: Ports, message: EvidenceMessage): Promise<Outcome> {
   const window = { fromAt: message.window.from, toAt: message.window.to };
-  const variants = Object.fromEntries(
-    Object.entries(message.variants).map(([id, { requests, errors, latencyMs, predictions }]) => [
-      id,
-      { requests, errors, latencyMs, ...(predictions === undefined ? {} : { predictions }) },
-    ]),
-  );
-  if (Object.keys(variants).every((id) => id === UNATTRIBUTED))
+  const at = ports.now();
+  const problem = datingProblem(window, at);
+  if (problem !== null) return { kind: 'rejected', text: problem };
+  if (Object.keys(message.variants).every((id) => id === UNATTRIBUTED))
     return { kind: 'ignored', text: 'Nothing is attributed' };
   const { record } = await loadRecord(ports, message.endpoint);
   if (record.active === null) return { kind: 'ignored', text: `No rollout is active on ${message.endpoint}` };
+  const { variants, notes } = askedFor(message.variants, record.active.context.policy.analysis);
   const event: RolloutEvent = {
     type: 'evidence.observed',
-    at: ports.now(),
-    evidence: { window, source: `proxy ${message.source}`, variants },
+    at,
+    evidence: { window, source: `proxy ${message.source}`, variants, ...(notes.length === 0 ? {} : { notes }) },
   };
   const applied = await handle(ports, record.endpoint, [event]);
   return {
     kind: applied.kind === 'applied' ? 'done' : 'ignored',
-    text: `Evidence of ${message.source}: ${applied.kind}`,
+    text: [`Evidence of ${message.source}: ${applied.kind}`, ...notes].join('; '),
   };
+}
+
+/** Why a window cannot be from now, as this clock has it; null when it can. */
+function datingProblem({ toAt }: EvidenceWindow, now: number): string | null {
+  const { evidenceAgeMaxMs, evidenceAheadMaxMs } = limits;
+  if (toAt >= now - evidenceAgeMaxMs && toAt <= now + evidenceAheadMaxMs) return null;
+  const [hours, minutes] = [evidenceAgeMaxMs / 3_600_000, evidenceAheadMaxMs / 60_000];
+  return (
+    `window.to: ${new Date(toAt).toISOString()} is not from now, ${new Date(now).toISOString()}; evidence is at most ` +
+    `${hours} h old and ${minutes} min ahead: set the clock of its source, or report sooner`
+  );
+}
+
+/**
+ * The counts, without the signals that the rollout's policy does not have reported: names that nobody reads would pile up in
+ * the record, and of what is measured elsewhere a reporter has no say. The notes name what was left out.
+ */
+function askedFor(
+  told: EvidenceMessage['variants'],
+  policy: AnalysisPolicy,
+): { variants: Evidence['variants']; notes: string[] } {
+  const reported = reportedChecks(policy);
+  const refused = new Set<string>();
+  const variants: Evidence['variants'] = {};
+  for (const [id, { predictions, signals, ...counts }] of Object.entries(told)) {
+    const asked: Signals = {};
+    for (const [name, signal] of Object.entries(signals ?? {})) {
+      const kind = reported.get(name);
+      if (kind !== undefined && kind in signal) asked[name] = signal;
+      else refused.add(name);
+    }
+    variants[id] = {
+      ...counts,
+      ...(predictions === undefined ? {} : { predictions }),
+      ...(Object.keys(asked).length === 0 ? {} : { signals: asked }),
+    };
+  }
+  if (refused.size === 0) return { variants, notes: [] };
+  const names = [...refused].slice(0, 10).join(', ');
+  return { variants, notes: [`Not counted, for the policy has no such check that is reported: ${names}`] };
 }
 
 interface Target {
@@ -104,7 +145,7 @@ interface Target {
 async function targetOf(ports: Ports, { endpoint, rollout }: CommandMessage): Promise<Target | { problem: string }> {
   if (rollout === undefined) return { endpoint: endpoint ?? '', named: null };
   const archived = await ports.store.readRollout(rollout);
-  const parsed = storedRolloutSchema.safeParse(archived?.data);
+  const parsed = parseRollout(archived?.data);
   if (!parsed.success) return { problem: `There is no rollout ${rollout}; "rollouts list" shows those that are` };
   const { context } = parsed.data;
   if (endpoint !== undefined && !isSameEndpoint(endpoint, context.endpoint)) {
@@ -121,7 +162,7 @@ async function retry(ports: Ports, { endpoint, named }: Target, by: string, mark
     return { kind: 'rejected', text: `No rollout has ended on ${endpoint}; there is nothing to retry` };
   if (record.active?.context.id === id)
     return { kind: 'rejected', text: `Rollout ${id} is active; only one that has ended can be retried` };
-  const parsed = storedRolloutSchema.safeParse((await ports.store.readRollout(id))?.data);
+  const parsed = parseRollout((await ports.store.readRollout(id))?.data);
   if (!parsed.success) return { kind: 'rejected', text: `The archive of rollout ${id} cannot be read` };
   const { model, versionId, policy: before } = parsed.data.context;
   const policy = (await ports.policies.list()).policies.find((candidate) => candidate.name === before.name);

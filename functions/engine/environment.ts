@@ -28,6 +28,8 @@ const environmentSchema = z.object({
   VERTEX_EMULATOR_HOST: optionalHostPort,
   VERTEX_PREDICT_EMULATOR_HOST: optionalHostPort,
   MONITORING_EMULATOR_HOST: optionalHostPort,
+  MONITORING_REST_EMULATOR_HOST: optionalHostPort,
+  BIGQUERY_EMULATOR_HOST: optionalHostPort,
   SCHEDULER_EMULATOR_HOST: optionalHostPort,
 });
 
@@ -48,6 +50,9 @@ export interface Environment {
     vertex: string | null;
     vertexPredict: string | null;
     monitoring: string | null;
+    /** PromQL, which Monitoring answers over HTTP alone. */
+    monitoringRest: string | null;
+    bigquery: string | null;
     scheduler: string | null;
   };
 }
@@ -83,6 +88,8 @@ export function parseEnvironment(variables: Record<string, string | undefined>):
       vertex: env.VERTEX_EMULATOR_HOST ?? null,
       vertexPredict: env.VERTEX_PREDICT_EMULATOR_HOST ?? null,
       monitoring: env.MONITORING_EMULATOR_HOST ?? null,
+      monitoringRest: env.MONITORING_REST_EMULATOR_HOST ?? null,
+      bigquery: env.BIGQUERY_EMULATOR_HOST ?? null,
       scheduler: env.SCHEDULER_EMULATOR_HOST ?? null,
     },
   };

@@ -17,6 +17,16 @@ export const limits = {
   concurrencyMax: 16,
   /** Pub/Sub caps a message at 10 MB, Eventarc at 512 KB; nothing of ours needs a tenth of it. */
   messageBytesMax: 256 * 1024,
+  /** Periods in one answer, the newest: an hour at Google's minute. */
+  evidencePeriodsMax: 60,
+  /** Calls for checks under way at once, per kind of source. */
+  signalCallsMax: 8,
+  /** What one query of a request log may cost: some 3 US cents on demand. BigQuery refuses a dearer one unread. */
+  queryBytesBilledMax: 4 * 1024 ** 3,
+  /** A query of a day's log takes seconds. BigQuery ends it after this long, before our call is given up on. */
+  queryJobMs: 20_000,
+  /** Answers to PromQL; an hour of histograms of two variants is a tenth of it. */
+  promqlAnswerBytesMax: 4 * 1024 * 1024,
   /** Endpoint ids in one Monitoring filter; keeps the filter far below its length limit. */
   endpointsPerQueryMax: 100,
   /** Pages of one answer; the metrics' hold 100,000 points, the operations' 100. More is a fault of the query. */
@@ -48,6 +58,16 @@ export const limits = {
   evidenceIdleMs: 60_000,
   /** DeployedModels counted apart in one window; an endpoint has a handful. Those beyond count as unattributed. */
   evidenceVariantsMax: 32,
+  /** Reported signals, one for each DeployedModel and check, in one window: 128 histograms leave half a message free. */
+  evidenceSignalsMax: 128,
+  /** Reports in one body; each is a DeployedModel's id and a few outcomes. */
+  reportsMax: 100,
+  /** A hundred reports take a fifth of it, and other callers wait while it is parsed. */
+  reportBytesMax: 64 * 1024,
+  /** Evidence that ended longer ago says little of now, and comes from a backlog or a wrong clock. */
+  evidenceAgeMaxMs: 24 * 60 * 60 * 1000,
+  /** Clocks differ by seconds; what is dated further ahead has a wrong one. */
+  evidenceAheadMaxMs: 5 * 60 * 1000,
   /** Answers of one DeployedModel that the proxy looks into for drift: at most some 1 % of a CPU. */
   sampledAnswersPerSecondMax: 20,
   /** Parsing so much takes about half a millisecond, for which other callers wait. Larger answers are not sampled. */

@@ -1,6 +1,6 @@
 /** What may arrive? The shapes of incoming messages, parsed once. The same keys are accepted as attributes. */
 import { z } from 'zod';
-import { histogramSchema } from '../../machines/analysis/evidence.ts';
+import { histogramSchema, noHistogram } from '../../machines/analysis/evidence.ts';
 import { parseEndpointName, parseModelName } from '../../machines/rollout/resource-name.ts';
 
 const text = z.string().min(1).max(1000);
@@ -47,7 +47,40 @@ export const commandMessageSchema = z
     'name an "endpoint" or a "rollout"',
   );
 
-const count = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
+const wholeNumbers = 'expected whole numbers: the tests count requests one by one, and a weight or an average is none';
+const count = z.number().min(0).max(Number.MAX_SAFE_INTEGER).refine(Number.isInteger, wholeNumbers);
+const histogram = histogramSchema.refine(({ counts }) => counts.every(Number.isInteger), wholeNumbers);
+
+/** A latest value has no place here: of two reporters, nobody knows whose is right. */
+const signal = z.union(
+  [
+    histogram,
+    z
+      .strictObject({ hits: count, trials: count })
+      .refine(({ hits, trials }) => hits <= trials, 'hits cannot exceed trials'),
+  ],
+  'expected { hits, trials } or { bounds, counts }',
+);
+
+const variant = z
+  .object({
+    requests: count.optional(),
+    errors: count.optional(),
+    latencyMs: histogram.optional(),
+    predictions: histogram.optional(),
+    signals: z.record(z.string().max(64), signal).optional(),
+  })
+  .refine(({ requests, errors, latencyMs, signals }) => {
+    const given = [requests, errors, latencyMs].filter((part) => part !== undefined).length;
+    return given === 3 || (given === 0 && signals !== undefined);
+  }, 'expected "requests", "errors" and "latencyMs", all three, or "signals" without them')
+  .transform(({ requests = 0, errors = 0, latencyMs = noHistogram, ...rest }) => ({
+    requests,
+    errors,
+    latencyMs,
+    ...rest,
+  }))
+  .refine(({ requests, errors }) => errors <= requests, 'errors cannot exceed requests');
 
 export const evidenceMessageSchema = z.object({
   endpoint: endpointName,
@@ -57,12 +90,7 @@ export const evidenceMessageSchema = z.object({
     .min(1)
     .max(200)
     .refine((source) => source !== 'monitoring', '"monitoring" is reserved'),
-  variants: z.record(
-    z.string().max(64),
-    z
-      .object({ requests: count, errors: count, latencyMs: histogramSchema, predictions: histogramSchema.optional() })
-      .refine(({ requests, errors }) => errors <= requests, 'errors cannot exceed requests'),
-  ),
+  variants: z.record(z.string().max(64), variant),
 });
 
 /** A Cloud Monitoring notification, version 1.2; read leniently, for Google adds fields. */

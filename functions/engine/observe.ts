@@ -2,7 +2,7 @@
  * What is the world like now? Carries out looks for many rollouts at once and turns what is seen into events.
  * A look that fails says nothing: the next tick looks again, and the state's deadline bounds how often.
  */
-import { type Evidence, UNATTRIBUTED } from '../../machines/analysis/evidence.ts';
+import { type Evidence, type EvidenceWindow, UNATTRIBUTED } from '../../machines/analysis/evidence.ts';
 import { looksOf, type Look } from '../../machines/rollout/effects.ts';
 import type { RolloutEvent } from '../../machines/rollout/events.ts';
 import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
@@ -26,9 +26,9 @@ export async function observe(
 ): Promise<RolloutEvent[][]> {
   const at = ports.now();
   const looks = rollouts.map((rollout) => looksOf(rollout, at, periodMs));
-  const evidence = await readEvidence(ports, rollouts, looks);
+  const evidence = await readEvidence(ports, rollouts, looks, periodMs);
   return mapLimited([...rollouts.entries()], limits.concurrencyMax, async ([i, rollout]) => {
-    const others = (looks[i] ?? []).filter((look) => look.type !== 'evidence.read');
+    const others = (looks[i] ?? []).filter((look) => !isMetricLook(look));
     return [...(await lookAll(ports, rollout, others)), ...(evidence[i] ?? [])];
   });
 }
@@ -78,30 +78,53 @@ async function lookOnce(ports: Ports, context: StoredRollout['context'], look: L
       return done ? { type: 'operation.finished', at: ports.now(), operation: look.operation, error } : null;
     }
     case 'evidence.read':
+    case 'past.read':
       return null;
   }
 }
 
-async function readEvidence(ports: Ports, rollouts: StoredRollout[], looks: Look[][]): Promise<RolloutEvent[][]> {
-  const asked = looks.flatMap((all, i) =>
-    all.flatMap((look) =>
-      look.type === 'evidence.read' ? [{ i, endpoint: rollouts[i]?.context.endpoint ?? '', window: look.window }] : [],
-    ),
-  );
+type MetricLook = Extract<Look, { window: EvidenceWindow }>;
+
+function isMetricLook(look: Look): look is MetricLook {
+  return 'window' in look;
+}
+
+async function readEvidence(
+  ports: Ports,
+  rollouts: StoredRollout[],
+  looks: Look[][],
+  periodMs: number,
+): Promise<RolloutEvent[][]> {
   const events: RolloutEvent[][] = rollouts.map(() => []);
+  const asked = [...rollouts.entries()].flatMap(([i, { context }]) =>
+    (looks[i] ?? []).filter(isMetricLook).map((look) => ({ i, look, query: queryOf(context, look, periodMs) })),
+  );
   if (asked.length === 0) return events;
   try {
-    const answers = await ports.metrics.read(asked.map(({ endpoint, window }) => ({ endpoint, window })));
-    for (const [k, { i }] of asked.entries()) {
-      const evidence = answers[k];
-      if (evidence !== undefined && hasRequests(evidence))
-        events[i]?.push({ type: 'evidence.observed', at: ports.now(), evidence });
+    const answers = await ports.metrics.read(asked.map(({ query }) => query));
+    for (const [k, { i, look, query }] of asked.entries()) {
+      const windows = answers[k] ?? [];
+      for (const note of windows.flatMap(({ notes }) => notes ?? []))
+        log('WARNING', note, { endpoint: query.endpoint });
+      events[i]?.push(...observedIn(windows.filter(hasRequests), look, ports.now()));
     }
   } catch (error) {
     if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
     log('WARNING', `Could not read metrics: ${error.message}`, { code: error.code });
   }
   return events;
+}
+
+function queryOf({ endpoint, ...context }: StoredRollout['context'], { window }: MetricLook, periodMs: number) {
+  const { model, versionId, canaryId, stableModels, policy, tally } = context;
+  const models = [{ id: canaryId, model, versionId }, ...stableModels];
+  const checks = policy.analysis.checks.filter(({ from }) => from.kind !== 'reported');
+  return { endpoint, window, sinceAt: tally.effectAt ?? window.fromAt, periodMs, models, checks };
+}
+
+function observedIn(windows: Evidence[], look: MetricLook, at: number): RolloutEvent[] {
+  if (look.type === 'evidence.read') return windows.map((evidence) => ({ type: 'evidence.observed', at, evidence }));
+  return windows.length === 0 ? [] : [{ type: 'past.observed', at, windows }];
 }
 
 /** An empty window is not evidence of anything; it is asked for again, longer, until something shows or patience ends. */

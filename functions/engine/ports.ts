@@ -3,7 +3,7 @@
  * TransientError or a PermanentError and nothing else, and leaves nothing running when it returns.
  */
 import type { Evidence, EvidenceWindow } from '../../machines/analysis/evidence.ts';
-import type { DeployPolicy, Policy } from '../../machines/policy/policy.ts';
+import type { CheckPolicy, DeployPolicy, Policy } from '../../machines/policy/policy.ts';
 import type { Split } from '../../machines/rollout/split.ts';
 
 export type { Split };
@@ -81,14 +81,23 @@ export interface ModelsPort {
 export interface MetricsQuery {
   endpoint: string;
   window: EvidenceWindow;
+  /** When the canary's share took effect; what a slow source says of an earlier time is not of this share. */
+  sinceAt: number;
+  /** The answer is cut into windows this long, from the window's beginning; the last may be shorter. */
+  periodMs: number;
+  /** Whose numbers are asked for: the canary, which is first, and stable. */
+  models: { id: string; model: string; versionId: string }[];
+  /** The owner's checks whose numbers this port reads; those that others report are left out. */
+  checks: CheckPolicy[];
 }
 
 export interface MetricsPort {
   /**
-   * One Evidence per query, in the queries' order; `variants` lacks those without a single point in the window.
-   * Queries with the same window and project share their calls.
+   * For each query its windows, ascending; one without a single point is left out, and `variants` lacks those without one.
+   * Queries with the same window and project share their calls. A check that cannot be read does not fail the rest: its
+   * signal is absent, and the evidence's `notes` say why.
    */
-  read(queries: MetricsQuery[]): Promise<Evidence[]>;
+  read(queries: MetricsQuery[]): Promise<Evidence[][]>;
 }
 
 export interface OutgoingMessage {

@@ -1,5 +1,5 @@
 /** Which record does an endpoint have? Loading and parsing, with a clear word for what cannot be read. */
-import { type EndpointRecord, emptyRecord, recordSchema } from '../../machines/rollout/record.ts';
+import { type EndpointRecord, emptyRecord, parseRecord } from '../../machines/rollout/record.ts';
 import { endpointKey } from '../../machines/rollout/resource-name.ts';
 import { snapshotSchemaVersion } from '../../machines/rollout/snapshot.ts';
 import { PermanentError } from './errors.ts';
@@ -18,7 +18,7 @@ export async function loadRecord(ports: Ports, endpoint: string): Promise<Loaded
 }
 
 export function parseStored(stored: Stored): Loaded {
-  const parsed = recordSchema.safeParse(stored.data);
+  const parsed = parseRecord(stored.data);
   if (parsed.success) return { record: parsed.data, revision: stored.revision };
   const schema =
     typeof stored.data === 'object' && stored.data !== null && 'schema' in stored.data ? stored.data.schema : null;

@@ -2,7 +2,7 @@
 import type { JournalData } from '../../machines/rollout/decide.ts';
 import { viewOf } from '../../machines/rollout/describe.ts';
 import type { EndpointRecord } from '../../machines/rollout/record.ts';
-import { startRollout, storedRolloutSchema } from '../../machines/rollout/snapshot.ts';
+import { startRollout, parseRollout } from '../../machines/rollout/snapshot.ts';
 import type { JournalView, RolloutView } from '../../machines/rollout/view.ts';
 import { PermanentError } from './errors.ts';
 import { limits } from './limits.ts';
@@ -53,7 +53,7 @@ export async function readJournal(store: StorePort, id: string): Promise<Journal
 }
 
 function archivedView({ data }: ArchivedRollout): RolloutView {
-  const parsed = storedRolloutSchema.safeParse(data);
+  const parsed = parseRollout(data);
   if (!parsed.success) throw new PermanentError('internal', 'The archive of a rollout cannot be read by this version');
   return viewOf(parsed.data);
 }

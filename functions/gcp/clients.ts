@@ -3,7 +3,10 @@
  * same clients, pointed at an emulator by the environment.
  */
 import type { EndpointServiceClient } from '@google-cloud/aiplatform/build/src/v1/endpoint_service_client.js';
+import type { JobServiceClient } from '@google-cloud/aiplatform/build/src/v1/job_service_client.js';
+import type { ModelMonitoringServiceClient } from '@google-cloud/aiplatform/build/src/v1beta1/model_monitoring_service_client.js';
 import type { ModelServiceClient } from '@google-cloud/aiplatform/build/src/v1/model_service_client.js';
+import type { BigQuery } from '@google-cloud/bigquery';
 import type { Firestore } from '@google-cloud/firestore';
 import type { MetricServiceClient } from '@google-cloud/monitoring/build/src/v3/metric_service_client.js';
 import type { PubSub } from '@google-cloud/pubsub';
@@ -15,7 +18,14 @@ import type { Environment } from '../engine/environment.ts';
 export interface Clients {
   endpoints(): Promise<EndpointServiceClient>;
   models(): Promise<ModelServiceClient>;
+  /** Model Monitoring v1. */
+  jobs(): Promise<JobServiceClient>;
+  /** Model Monitoring v2, which only v1beta1 has. */
+  modelMonitoring(): Promise<ModelMonitoringServiceClient>;
   metrics(): Promise<MetricServiceClient>;
+  /** Monitoring's HTTP API, for PromQL: `baseUrl` has no slash at its end; `auth` signs requests. */
+  monitoringRest(): Promise<{ baseUrl: string; auth: AuthClient }>;
+  bigquery(): Promise<BigQuery>;
   scheduler(): Promise<CloudSchedulerClient>;
   pubsub(): Promise<PubSub>;
   firestore(): Promise<Firestore>;
@@ -59,6 +69,46 @@ export function googleClients(environment: Environment): Clients {
         return new module.ModelServiceClient(await vertex());
       },
       (client) => client.close(),
+    ),
+    jobs: once(
+      async () => {
+        const module = await import('@google-cloud/aiplatform/build/src/v1/job_service_client.js');
+        return new module.JobServiceClient(await vertex());
+      },
+      (client) => client.close(),
+    ),
+    modelMonitoring: once(
+      async () => {
+        const module = await import('@google-cloud/aiplatform/build/src/v1beta1/model_monitoring_service_client.js');
+        return new module.ModelMonitoringServiceClient(await vertex());
+      },
+      (client) => client.close(),
+    ),
+    monitoringRest: once(
+      async () => {
+        const emulator = emulators.monitoringRest;
+        if (emulator !== null) return { baseUrl: `http://${emulator}`, auth: await noAuth() };
+        const { GoogleAuth } = await import('google-auth-library');
+        const auth = new GoogleAuth({ scopes: 'https://www.googleapis.com/auth/monitoring.read' });
+        return { baseUrl: 'https://monitoring.googleapis.com', auth: await auth.getClient() };
+      },
+      () => Promise.resolve(),
+    ),
+    bigquery: once(
+      async () => {
+        const { BigQuery } = await import('@google-cloud/bigquery');
+        const { bigquery: emulator } = emulators;
+        // The engine tries again, with fresh state.
+        const options = { projectId: project, retryOptions: { autoRetry: false } };
+        const client = new BigQuery(options);
+        if (emulator === null) return client;
+        // Any key will do. It stands in for noAuth(), whose class is that of a later google-auth-library than the client's.
+        client.authClient.apiKey = 'emulator';
+        // The client would take BIGQUERY_EMULATOR_HOST as it stands for its base URL, without a scheme and a path.
+        client.baseUrl = `http://${emulator}/bigquery/v2`;
+        return client;
+      },
+      () => Promise.resolve(),
     ),
     metrics: once(
       async () => {

@@ -2,10 +2,15 @@
 import { z } from 'zod';
 import type { Histogram } from '../../machines/analysis/evidence.ts';
 
-const finiteBuckets = z.int().min(1).max(511);
+/** A histogram of ours has at most 512 bounds. */
+export const boundsMax = 512;
+const finiteBuckets = z
+  .int()
+  .min(1)
+  .max(boundsMax - 1);
 
 const bucketOptionsSchema = z.object({
-  explicitBuckets: z.object({ bounds: z.array(z.number()) }).nullish(),
+  explicitBuckets: z.object({ bounds: z.array(z.number()).max(boundsMax) }).nullish(),
   exponentialBuckets: z
     .object({ numFiniteBuckets: finiteBuckets, growthFactor: z.number().gt(1), scale: z.number().gt(0) })
     .nullish(),
@@ -13,14 +18,28 @@ const bucketOptionsSchema = z.object({
 });
 
 /** An int64 arrives as a string, so that none is rounded. */
-const count = z.coerce.number().min(0);
+const count = z.coerce.number().pipe(z.int().min(0));
 
-export const distributionSchema = z.object({
-  count,
-  bucketOptions: bucketOptionsSchema.nullish(),
-  /** The first is below every bound, the last above; zeros at the end may be left out. */
-  bucketCounts: z.array(count),
-});
+export const distributionSchema = z
+  .object({
+    count,
+    bucketOptions: bucketOptionsSchema.nullish(),
+    /** The first is below every bound, the last above; zeros at the end may be left out. */
+    bucketCounts: z.array(count),
+  })
+  .superRefine((distribution, context) => {
+    const { bucketCounts, bucketOptions } = distribution;
+    const bounds = boundsOf(bucketOptions);
+    const isAscending = bounds.every((bound, i) => Number.isFinite(bound) && bound > (bounds[i - 1] ?? -Infinity));
+    if (!isAscending) context.addIssue('expected bounds that are finite and ascend');
+    if (bucketCounts.length === 0) return;
+    if (bucketCounts.length > bounds.length + 1) {
+      context.addIssue(`expected at most ${bounds.length + 1} bucketCounts, got ${bucketCounts.length}`);
+    }
+    const sum = bucketCounts.reduce((total, inBucket) => total + inBucket, 0);
+    if (sum !== distribution.count)
+      context.addIssue(`the buckets hold ${sum} values, but count is ${distribution.count}`);
+  });
 
 /**
  * The distribution's buckets. One that came without buckets still says how many values there were: they are then counted

@@ -1,212 +1,198 @@
 /**
- * How did each variant do in a window? MetricsPort over Cloud Monitoring: two calls, one for requests by response code
- * and one for latencies, answer for all endpoints that ask about the same window.
+ * How did each variant do, period by period? MetricsPort over Cloud Monitoring: two calls, one for requests by response code
+ * and one for latencies, answer for all endpoints that ask about the same window; readers of signals add what checks ask.
  *
  * An error is a response of class 5. A 4xx is the caller's mistake: it counts as a request and not as an error.
  */
-import { z } from 'zod';
 import {
   addCounts,
   type Evidence,
   type EvidenceWindow,
+  evidenceSchema,
   noCounts,
   UNATTRIBUTED,
   type VariantCounts,
 } from '../../machines/analysis/evidence.ts';
 import { endpointKey, parseEndpointName } from '../../machines/rollout/resource-name.ts';
+import { mapLimited } from '../engine/concurrency.ts';
 import type { Environment } from '../engine/environment.ts';
-import { PermanentError, TransientError } from '../engine/errors.ts';
+import { PermanentError } from '../engine/errors.ts';
 import { limits } from '../engine/limits.ts';
 import type { MetricsPort, MetricsQuery } from '../engine/ports.ts';
 import type { Clients } from './clients.ts';
-import { distributionSchema, histogramOf } from './distribution.ts';
-import { call, parseReply } from './status.ts';
+import { type Account, noAccount, readPredictions } from './prediction-counts.ts';
+import type { SignalAnswer, SignalReader, SignalsByPeriod } from './signals.ts';
+import { periodEnds } from './time-series.ts';
 
 /** Cloud Monitoring refuses to align over less. The emulator does not. */
 const ALIGNMENT_SECONDS_MIN = 60;
 
-const responseCount = {
-  filter: 'metric.type="aiplatform.googleapis.com/prediction/online/response_count"',
-  groupByFields: [
-    'resource.label.location',
-    'resource.label.endpoint_id',
-    'metric.label.deployed_model_id',
-    'metric.label.response_code',
-  ],
-};
+/** What evidenceSchema lets pass. */
+const NOTES_MAX = 20;
+const NOTE_CHARS_MAX = 1000;
 
-const latencies = {
-  filter:
-    'metric.type="aiplatform.googleapis.com/prediction/online/prediction_latencies" AND metric.labels.latency_type="total"',
-  groupByFields: ['resource.label.location', 'resource.label.endpoint_id', 'metric.label.deployed_model_id'],
-};
-
-const labelsSchema = z.object({ labels: z.record(z.string(), z.string()) });
-
-const seriesSchema = z.object({
-  resource: labelsSchema,
-  metric: labelsSchema.nullish(),
-  points: z.array(
-    z.object({
-      value: z.object({
-        // An int64 arrives as a string, so that none is rounded.
-        int64Value: z.coerce.number().nullish(),
-        distributionValue: distributionSchema.nullish(),
-      }),
-    }),
-  ),
-});
-
-/** With `autoPaginate: false` the client gives [items, next request, response]. */
-const pageSchema = z.tuple([
-  z.array(seriesSchema).nullable(),
-  z.unknown(),
-  z.object({
-    nextPageToken: z.string().nullish(),
-    executionErrors: z.array(z.object({ message: z.string() })).nullish(),
-  }),
-]);
-
-type Series = z.output<typeof seriesSchema>;
-type Query = typeof responseCount;
-
-/** Variants by endpointKey, then by DeployedModel id. */
-type Counts = Map<string, Record<string, VariantCounts>>;
+/** Queries about one window of one project. */
+interface Group {
+  project: string;
+  /** Whole seconds, cut to whole periods. */
+  window: EvidenceWindow;
+  periodMs: number;
+  queries: MetricsQuery[];
+}
 
 /**
- * MetricsPort over the real Monitoring client. The `window` of an answer is the one that was read: whole seconds that end
- * where the asked window ends. It is empty where the asked one is shorter than Monitoring can align over.
+ * MetricsPort over the real Monitoring client.
+ *
+ * Windows are cut to whole seconds and whole periods, never widened; what is left at the end is read by a later call, and a
+ * window of less than a period is one short period. Where Monitoring can only align over more, the period is longer.
+ *
+ * Of a longer window the newest `limits.evidencePeriodsMax` periods are read. A period is a window if it has points of
+ * predictions. A fault in counts empties the period for every variant of the endpoint, and the notes say why.
  */
-export function monitoringMetrics(clients: Clients, environment: Environment): MetricsPort {
+export function monitoringMetrics(clients: Clients, environment: Environment, readers: SignalReader[]): MetricsPort {
   const secondsMin = environment.emulators.monitoring === null ? ALIGNMENT_SECONDS_MIN : 1;
-
-  async function readGroup({ project, window, endpointIds }: Group): Promise<Counts> {
-    const counts: Counts = new Map();
-    if (window.toAt === window.fromAt) return counts;
-    for (let from = 0; from < endpointIds.length; from += limits.endpointsPerQueryMax) {
-      const ids = endpointIds.slice(from, from + limits.endpointsPerQueryMax);
-      const [requests, durations] = await Promise.all([
-        list(clients, project, window, ids, responseCount),
-        list(clients, project, window, ids, latencies),
-      ]);
-      for (const series of requests) add(counts, series, requestsOf(series));
-      for (const series of durations) add(counts, series, durationsOf(series));
-    }
-    return counts;
-  }
-
   return {
     async read(queries) {
       const groups = groupsOf(queries, secondsMin);
-      const answers = new Map(
-        await Promise.all([...groups].map(async ([key, group]) => [key, await readGroup(group)] as const)),
-      );
-      return queries.map((query): Evidence => {
-        const { key, window } = placeOf(query, secondsMin);
-        const variants = answers.get(key)?.get(endpointKey(query.endpoint)) ?? {};
-        return { window, source: 'monitoring', variants };
+      const answers = new Map<MetricsQuery, Evidence[]>();
+      await mapLimited(groups, limits.concurrencyMax, async (group) => {
+        for (const [query, evidence] of await readGroup(clients, readers, group)) answers.set(query, evidence);
       });
+      return queries.map((query) => answers.get(query) ?? []);
     },
   };
 }
 
-interface Group {
-  project: string;
-  window: EvidenceWindow;
-  endpointIds: string[];
+async function readGroup(
+  clients: Clients,
+  readers: SignalReader[],
+  group: Group,
+): Promise<Map<MetricsQuery, Evidence[]>> {
+  if (group.periodMs === 0) return new Map();
+  const endpointIds = [...new Set(group.queries.map(({ endpoint }) => parseEndpointName(endpoint)?.id ?? ''))];
+  const [accounts, signals] = await Promise.all([
+    readPredictions(clients, { ...group, endpointIds }),
+    readSignals(readers, group),
+  ]);
+  return new Map(
+    group.queries.map((query, i) => {
+      const account = accounts.get(endpointKey(query.endpoint)) ?? noAccount();
+      return [query, evidenceOf(account, signals[i] ?? [], group)];
+    }),
+  );
 }
 
-function groupsOf(queries: MetricsQuery[], secondsMin: number): Map<string, Group> {
+function groupsOf(queries: MetricsQuery[], secondsMin: number): Group[] {
   const groups = new Map<string, Group>();
   for (const query of queries) {
-    const { key, project, id, window } = placeOf(query, secondsMin);
-    const group = groups.get(key) ?? { project, window, endpointIds: [] };
-    if (!group.endpointIds.includes(id)) group.endpointIds.push(id);
+    const { project, window, periodMs } = placeOf(query, secondsMin);
+    const key = JSON.stringify([project, window, periodMs]);
+    const group = groups.get(key) ?? { project, window, periodMs, queries: [] };
+    group.queries.push(query);
     groups.set(key, group);
   }
-  return groups;
+  return [...groups.values()];
 }
 
-function placeOf({ endpoint, window: asked }: MetricsQuery, secondsMin: number) {
+function placeOf(
+  { endpoint, window: asked, periodMs: wantedMs }: MetricsQuery,
+  secondsMin: number,
+): Omit<Group, 'queries'> {
   const parsed = parseEndpointName(endpoint);
   if (parsed === null) {
     throw new PermanentError('invalidArgument', `"${endpoint}" is not projects/P/locations/L/endpoints/E`);
   }
-  // One alignment period over all of the window gives one point. It must not begin before the window does, or requests of
-  // an earlier step would count for this one: so the period is cut to whole seconds, and a window too short is not read.
-  const seconds = Math.floor((asked.toAt - asked.fromAt) / 1000);
-  const window = { fromAt: asked.toAt - (seconds < secondsMin ? 0 : seconds * 1000), toAt: asked.toAt };
-  return { ...parsed, window, key: `${parsed.project} ${window.fromAt} ${window.toAt}` };
+  // It must not begin before the asked window does, or requests of an earlier step would count for this one.
+  const fromAt = Math.ceil(asked.fromAt / 1000) * 1000;
+  const seconds = Math.max(0, Math.floor((asked.toAt - fromAt) / 1000));
+  const periodSeconds = Math.max(Math.ceil(wantedMs / 1000), secondsMin);
+  const lastSeconds = seconds < secondsMin ? 0 : Math.min(seconds, periodSeconds);
+  const readSeconds = Math.max(seconds - (seconds % periodSeconds), lastSeconds);
+  const keptSeconds = Math.min(readSeconds, limits.evidencePeriodsMax * periodSeconds);
+  const toAt = fromAt + readSeconds * 1000;
+  const window = { fromAt: toAt - keptSeconds * 1000, toAt };
+  return { project: parsed.project, window, periodMs: Math.min(periodSeconds, readSeconds) * 1000 };
 }
 
-async function list(
-  clients: Clients,
-  project: string,
-  window: EvidenceWindow,
-  endpointIds: string[],
-  { filter, groupByFields }: Query,
-): Promise<Series[]> {
-  const name = `ListTimeSeries of projects/${project} (${filter})`;
-  const request = {
-    name: `projects/${project}`,
-    filter: [
-      filter,
-      'resource.type="aiplatform.googleapis.com/Endpoint"',
-      `resource.labels.endpoint_id=one_of(${endpointIds.map((id) => `"${id}"`).join(',')})`,
-    ].join(' AND '),
-    interval: { startTime: timestamp(window.fromAt), endTime: timestamp(window.toAt) },
-    view: 'FULL' as const,
-    aggregation: {
-      alignmentPeriod: { seconds: (window.toAt - window.fromAt) / 1000 },
-      perSeriesAligner: 'ALIGN_DELTA' as const,
-      crossSeriesReducer: 'REDUCE_SUM' as const,
-      groupByFields,
-    },
-    pageSize: 100_000,
-  };
-  return call(name, limits.metricsDeadlineMs, async (options) => {
-    const client = await clients.metrics();
-    const found: Series[] = [];
-    let pageToken = '';
-    for (let page = 0; page < limits.pagesMax; page++) {
-      const reply = await client.listTimeSeries({ ...request, pageToken }, { ...options, autoPaginate: false });
-      const [series, , response] = parseReply(name, pageSchema, reply);
-      const [broken] = response.executionErrors ?? [];
-      // Part of the answer would be judged as if it were all of it.
-      if (broken !== undefined) throw new TransientError('unavailable', `${name}: incomplete: ${broken.message}`);
-      found.push(...(series ?? []));
-      pageToken = response.nextPageToken ?? '';
-      if (pageToken === '') return found;
-    }
-    throw new PermanentError(
-      'internal',
-      `${name}: more than ${limits.pagesMax} pages; ask for fewer endpoints at once`,
-    );
-  });
-}
-
-function add(counts: Counts, { resource, metric }: Series, more: VariantCounts[]): void {
-  const key = `${resource.labels['location'] ?? ''}~${resource.labels['endpoint_id'] ?? ''}`;
-  const variants = counts.get(key) ?? {};
-  const id = metric?.labels['deployed_model_id'] || UNATTRIBUTED;
-  for (const one of more) variants[id] = addCounts(variants[id] ?? noCounts, one);
-  counts.set(key, variants);
-}
-
-function requestsOf({ metric, points }: Series): VariantCounts[] {
-  const isError = (metric?.labels['response_code'] ?? '').startsWith('5');
-  return points.map(({ value }) => {
-    const requests = value.int64Value ?? 0;
-    return { ...noCounts, requests, errors: isError ? requests : 0 };
-  });
-}
-
-function durationsOf({ points }: Series): VariantCounts[] {
-  return points.flatMap(({ value }) =>
-    value.distributionValue == null ? [] : [{ ...noCounts, latencyMs: histogramOf(value.distributionValue) }],
+/** For each query its answers, one of every reader that it has checks for. */
+async function readSignals(readers: SignalReader[], { window, periodMs, queries }: Group): Promise<SignalAnswer[][]> {
+  const answers: SignalAnswer[][] = queries.map(() => []);
+  await Promise.all(
+    readers.map(async (reader) => {
+      const asked = queries.flatMap(({ endpoint, sinceAt, models, checks: all }, i) => {
+        const checks = all.filter(({ from }) => from.kind === reader.kind);
+        return checks.length === 0 ? [] : [{ i, query: { endpoint, window, sinceAt, periodMs, models, checks } }];
+      });
+      if (asked.length === 0) return;
+      const read = await reader.read(asked.map(({ query }) => query));
+      for (const [k, { i }] of asked.entries()) {
+        const answer = read[k];
+        if (answer !== undefined) answers[i]?.push(answer);
+      }
+    }),
   );
+  return answers;
 }
 
-function timestamp(at: number) {
-  return { seconds: Math.floor(at / 1000), nanos: (at % 1000) * 1_000_000 };
+/** The windows of one endpoint, ascending. Signals of periods without requests are counted in the next that has some, or the last. */
+function evidenceOf(account: Account, signals: SignalAnswer[], { window, periodMs }: Group): Evidence[] {
+  const evidence: Evidence[] = [];
+  let waiting: Evidence['variants'] = {};
+  for (const endAt of periodEnds(window, periodMs)) {
+    const why = account.notes.get(endAt);
+    const own = {
+      window: { fromAt: endAt - periodMs, toAt: endAt },
+      source: 'monitoring',
+      ...(why === undefined ? {} : { notes: fitting(why) }),
+    };
+    if (account.spoiled.has(endAt)) {
+      evidence.push({ ...own, variants: {} });
+      continue;
+    }
+    for (const { periods } of signals) addSignals(waiting, endAt, periods);
+    const counted = account.periods.get(endAt);
+    if (counted === undefined) continue;
+    const isWithRequests = hasRequests({ ...own, variants: counted });
+    evidence.push({ ...own, variants: isWithRequests ? together(counted, waiting) : counted });
+    if (isWithRequests) waiting = {};
+  }
+  const last = evidence.findLastIndex(hasRequests);
+  const notes = [...(account.notes.get(null) ?? []), ...signals.flatMap((answer) => answer.notes)];
+  return evidence.map((one, i) => {
+    const whole = sound(i === last ? { ...one, variants: together(one.variants, waiting) } : one);
+    const isNoted = i === evidence.length - 1 && notes.length > 0;
+    return isNoted ? { ...whole, notes: fitting([...(whole.notes ?? []), ...notes]) } : whole;
+  });
+}
+
+function together(counted: Evidence['variants'], more: Evidence['variants']): Evidence['variants'] {
+  const sum = { ...counted };
+  for (const [id, counts] of Object.entries(more)) sum[id] = addCounts(sum[id] ?? noCounts, counts);
+  return sum;
+}
+
+function addSignals(variants: Record<string, VariantCounts>, endAt: number, periods: SignalsByPeriod): void {
+  for (const [id, signals] of Object.entries(periods.get(endAt) ?? {})) {
+    variants[id] = addCounts(variants[id] ?? noCounts, { ...noCounts, signals });
+  }
+}
+
+/** Numbers that are sound one by one may not be so together, such as a sum that is not exact any more. */
+function sound(evidence: Evidence): Evidence {
+  const parsed = evidenceSchema.safeParse(evidence);
+  if (parsed.success) return evidence;
+  const [issue] = parsed.error.issues;
+  const why = `The numbers of this window do not go together (${issue?.path.join('.')}: ${issue?.message}); it is left out.`;
+  return { ...evidence, variants: {}, notes: fitting([...(evidence.notes ?? []), why]) };
+}
+
+function hasRequests({ variants }: Evidence): boolean {
+  return Object.entries(variants).some(([id, { requests }]) => id !== UNATTRIBUTED && requests > 0);
+}
+
+/** As many notes as evidence may carry, each once. */
+function fitting(notes: string[]): string[] {
+  const each = [...new Set(notes)].map((note) => note.slice(0, NOTE_CHARS_MAX));
+  if (each.length <= NOTES_MAX) return each;
+  return [...each.slice(0, NOTES_MAX - 1), `And ${each.length - NOTES_MAX + 1} more.`];
 }

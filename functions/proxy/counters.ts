@@ -1,12 +1,13 @@
 /**
- * How did each DeployedModel do? Counts what the proxy saw, and reports it in windows: every request is in exactly one,
+ * How did each DeployedModel do? Counts what the proxy saw and what clients reported, in windows: each is in exactly one,
  * and a window's message is sent unchanged until the bus has it, so that a copy is recognised as one.
  */
-import { UNATTRIBUTED, type VariantCounts } from '../../machines/analysis/evidence.ts';
+import { noCounts, type Signal, UNATTRIBUTED, type VariantCounts } from '../../machines/analysis/evidence.ts';
 import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
 import type { Clock } from '../engine/ports.ts';
 import { predictionBounds } from './prediction-bounds.ts';
+import type { ReportedOutcome } from './report.ts';
 
 /** The message on `rollout-evidence`, as JSON. */
 export interface EvidenceMessage {
@@ -40,6 +41,11 @@ export interface CounterDependencies {
 export interface Counters {
   /** Counts a request, and starts a report when the endpoint's last one is long enough ago. Never throws. */
   count(endpoint: string, request: CountedRequest): void;
+  /**
+   * Counts what clients report, and starts a report as count() does. False when the window has no room for all of it: then
+   * none of it is counted. Never throws.
+   */
+  countReported(endpoint: string, outcomes: readonly ReportedOutcome[]): boolean;
   /** Reports everything counted, without regard to the interval; resolves when it was tried, and never rejects. */
   flush(): Promise<void>;
 }
@@ -60,9 +66,18 @@ interface Tally {
   predictionCounts: number[] | null;
 }
 
+/** Apart from the tallies: ids that a client makes up must not take the places of those that answer. */
+type Reported = Map<string, { deployedModelId: string; check: string; signal: Signal }>;
+
+interface Window {
+  fromAt: number;
+  tallies: Map<string, Tally>;
+  reported: Reported;
+}
+
 interface EndpointCounts {
   endpoint: string;
-  open: { fromAt: number; tallies: Map<string, Tally> } | null;
+  open: Window | null;
   /** Closed, and not yet known to have arrived. */
   pending: EvidenceMessage | null;
   closedAt: number;
@@ -77,13 +92,34 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
   const byEndpoint = new Map<string, EndpointCounts>();
 
   function count(endpoint: string, request: CountedRequest): void {
+    const counts = countsOf(endpoint);
+    add(opened(counts, request.startedAt).tallies, request);
+    reportWhenDue(counts);
+  }
+
+  function countReported(endpoint: string, outcomes: readonly ReportedOutcome[]): boolean {
+    const counts = countsOf(endpoint);
+    if (!hasRoom(counts.open?.reported, outcomes)) return false;
+    addReported(opened(counts, now()).reported, outcomes);
+    reportWhenDue(counts);
+    return true;
+  }
+
+  function countsOf(endpoint: string): EndpointCounts {
     const counts = byEndpoint.get(endpoint) ?? newCounts(endpoint);
     byEndpoint.set(endpoint, counts);
+    return counts;
+  }
+
+  /** A window opens with what it first counts, not where the last one closed: idle hours would make it too old to judge by. */
+  function opened(counts: EndpointCounts, startedAt: number): Window {
     counts.lastCountedAt = now();
-    // A window opens with its first request, not where the last one closed: idle hours would make it too old to judge by.
-    counts.open ??= { fromAt: Math.max(counts.closedAt, Math.floor(request.startedAt)), tallies: new Map() };
-    add(counts.open.tallies, request);
-    reportWhenDue(counts);
+    counts.open ??= {
+      fromAt: Math.max(counts.closedAt, Math.floor(startedAt)),
+      tallies: new Map(),
+      reported: new Map(),
+    };
+    return counts.open;
   }
 
   function reportWhenDue(counts: EndpointCounts): void {
@@ -133,7 +169,7 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
       endpoint: counts.endpoint,
       window: { from: new Date(open.fromAt).toISOString(), to: new Date(counts.closedAt).toISOString() },
       source,
-      variants: Object.fromEntries([...open.tallies].map(([id, tally]) => [id, published(tally)])),
+      variants: variantsOf(open),
     };
   }
 
@@ -150,7 +186,7 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
     );
   }
 
-  return { count, flush };
+  return { count, countReported, flush };
 }
 
 function newCounts(endpoint: string): EndpointCounts {
@@ -197,6 +233,52 @@ function addValue(counts: number[], bounds: readonly number[], value: number): v
     else high = middle;
   }
   counts[low] = (counts[low] ?? 0) + 1;
+}
+
+/** Whether a window can hold the outcomes too; it is open to all or to none of them. */
+function hasRoom(reported: Reported | undefined, outcomes: readonly ReportedOutcome[]): boolean {
+  const keys = new Set(reported?.keys());
+  for (const outcome of outcomes) keys.add(signalKey(outcome));
+  return keys.size <= limits.evidenceSignalsMax;
+}
+
+function addReported(reported: Reported, outcomes: readonly ReportedOutcome[]): void {
+  for (const outcome of outcomes) {
+    const { deployedModelId, check, value } = outcome;
+    const key = signalKey(outcome);
+    const before = reported.get(key)?.signal;
+    const signal = typeof value === 'boolean' ? withTrial(before, value) : withValue(before, value);
+    reported.set(key, { deployedModelId, check, signal });
+  }
+}
+
+function signalKey({ deployedModelId, check }: ReportedOutcome): string {
+  return `${deployedModelId} ${check}`;
+}
+
+function withTrial(before: Signal | undefined, isHit: boolean): Signal {
+  const { hits, trials } = before !== undefined && 'hits' in before ? before : { hits: 0, trials: 0 };
+  return { hits: hits + Number(isHit), trials: trials + 1 };
+}
+
+function withValue(before: Signal | undefined, value: number): Signal {
+  const histogram =
+    before !== undefined && 'bounds' in before
+      ? before
+      : { bounds: [...predictionBounds], counts: emptyCounts(predictionBounds) };
+  addValue(histogram.counts, predictionBounds, value);
+  return histogram;
+}
+
+/** A variant that was only reported of has no requests in the window. */
+function variantsOf({ tallies, reported }: Window): Record<string, VariantCounts> {
+  const variants: Record<string, VariantCounts> = {};
+  for (const [id, tally] of tallies) variants[id] = published(tally);
+  for (const { deployedModelId, check, signal } of reported.values()) {
+    const variant = variants[deployedModelId] ?? noCounts;
+    variants[deployedModelId] = { ...variant, signals: { ...variant.signals, [check]: signal } };
+  }
+  return variants;
 }
 
 function published({ requests, errors, latencyCounts, predictionCounts }: Tally): VariantCounts {

@@ -1,4 +1,6 @@
 /** What does the proxy serve? The same description for people and for generators, open at GET /openapi.json. */
+import { limits } from '../engine/limits.ts';
+import { deployedModelIdPattern } from './report.ts';
 
 const error = (description: string) => ({
   description,
@@ -57,6 +59,30 @@ const operations = {
     requestBody: { content: anyBody },
     responses: { 200: { description: "The model's answer.", headers: servedByHeaders, content: anyBody }, ...errors },
   },
+  report: {
+    summary: 'Report outcomes',
+    description:
+      "What became of predictions, for the checks of the endpoint's policy that clients report. Counted whole or not at all.",
+    requestBody: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: { oneOf: [{ $ref: '#/components/schemas/Report' }, { $ref: '#/components/schemas/ReportList' }] },
+        },
+      },
+    },
+    responses: {
+      200: { description: 'Counted.', content: { 'application/json': { schema: { type: 'object' } } } },
+      400: error('No such check, an outcome of the wrong type, or no report at all.'),
+      401: errors[401],
+      403: errors[403],
+      404: errors[404],
+      405: errors[405],
+      413: errors[413],
+      429: error('Too many DeployedModels are reported of at once.'),
+      503: error('The list of endpoints cannot be read.'),
+    },
+  },
 };
 
 const pathText = (name: string, description: string) => ({
@@ -93,7 +119,8 @@ export const openapi: string = JSON.stringify({
   info: {
     title: 'Vertex Rollouts prediction proxy',
     version: '1',
-    description: 'The prediction methods of the Vertex AI REST API, for clients outside Google Cloud.',
+    description:
+      'The prediction methods of the Vertex AI REST API, for clients outside Google Cloud, and their reports.',
   },
   security: [{ key: [] }],
   paths: {
@@ -122,6 +149,34 @@ export const openapi: string = JSON.stringify({
           deployedModelId: { type: 'string' },
           model: { type: 'string' },
           modelVersionId: { type: 'string' },
+        },
+      },
+      Report: {
+        type: 'object',
+        required: ['deployedModelId', 'outcomes'],
+        additionalProperties: false,
+        properties: {
+          deployedModelId: { type: 'string', pattern: deployedModelIdPattern },
+          outcomes: {
+            type: 'object',
+            description:
+              'By the name of the check: true is a hit of a rate, false a trial without one; a number is a value.',
+            minProperties: 1,
+            additionalProperties: { type: ['boolean', 'number'] },
+          },
+        },
+      },
+      ReportList: {
+        type: 'object',
+        required: ['reports'],
+        additionalProperties: false,
+        properties: {
+          reports: {
+            type: 'array',
+            minItems: 1,
+            maxItems: limits.reportsMax,
+            items: { $ref: '#/components/schemas/Report' },
+          },
         },
       },
       Error: {

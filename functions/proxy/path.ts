@@ -1,14 +1,15 @@
-/** Which endpoint and which verb does a URL name? The paths of Vertex's REST API, and the short form with an alias. */
+/** Which endpoint and which verb does a URL name? The paths of Vertex's REST API, the short form with an alias, and `:report`. */
 
-const verbs = ['predict', 'rawPredict', 'streamRawPredict'] as const;
+const verbs = ['predict', 'rawPredict', 'streamRawPredict', 'report'] as const;
 
-export type PredictVerb = (typeof verbs)[number];
+type Verb = (typeof verbs)[number];
+export type PredictVerb = Exclude<Verb, 'report'>;
 
 export type ProxyPath =
   | { kind: 'openapi' }
-  | { kind: 'endpoint'; location: string; id: string; verb: PredictVerb }
+  | { kind: 'endpoint'; location: string; id: string; verb: Verb }
   /** The alias is a policy's name. */
-  | { kind: 'alias'; alias: string; verb: PredictVerb };
+  | { kind: 'alias'; alias: string; verb: Verb };
 
 /** Parses a request's target, query and all; null when nothing is served there. The query is not looked at. */
 export function parseProxyPath(target: string): ProxyPath | null {

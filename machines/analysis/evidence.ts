@@ -15,6 +15,19 @@ export const histogramSchema = z
   .refine((h) => h.counts.length === h.bounds.length + 1, 'counts must have one entry more than bounds')
   .refine((h) => h.bounds.every((bound, i) => i === 0 || bound > (h.bounds[i - 1] ?? bound)), 'bounds must ascend');
 
+/** What a check of the owner's reads: hits of trials, a histogram of values, or the latest value. */
+export const signalSchema = z.union([
+  z
+    .strictObject({ hits: count, trials: count })
+    .refine(({ hits, trials }) => hits <= trials, 'hits cannot exceed trials'),
+  histogramSchema,
+  z.strictObject({ value: z.number() }),
+]);
+
+export const signalsSchema = z
+  .record(z.string().max(64), signalSchema)
+  .refine((signals) => Object.keys(signals).length <= 32, 'at most 32 signals');
+
 export const variantCountsSchema = z
   .strictObject({
     requests: count,
@@ -22,6 +35,8 @@ export const variantCountsSchema = z
     latencyMs: histogramSchema,
     /** What was predicted: the first number of each sampled prediction. Absent where the source does not look. */
     predictions: histogramSchema.optional(),
+    /** By the name of the check that reads it. */
+    signals: signalsSchema.optional(),
   })
   .refine((v) => v.errors <= v.requests, 'errors cannot exceed requests');
 
@@ -36,9 +51,13 @@ export const evidenceSchema = z.strictObject({
   source: z.string().min(1).max(200),
   /** By DeployedModel id; the key `unattributed` holds answers that named no variant. */
   variants: z.record(z.string(), variantCountsSchema),
+  /** What was refused or repaired on the way, and why: for the journal. */
+  notes: z.array(z.string().max(1000)).max(20).optional(),
 });
 
 export type Histogram = z.infer<typeof histogramSchema>;
+export type Signal = z.infer<typeof signalSchema>;
+export type Signals = z.infer<typeof signalsSchema>;
 export type VariantCounts = z.infer<typeof variantCountsSchema>;
 export type Evidence = z.infer<typeof evidenceSchema>;
 export type EvidenceWindow = z.infer<typeof windowSchema>;
@@ -57,7 +76,25 @@ export function addCounts(a: VariantCounts, b: VariantCounts): VariantCounts {
     errors: a.errors + b.errors,
     latencyMs: addHistograms(a.latencyMs, b.latencyMs),
     ...(isEmpty(predictions) ? {} : { predictions }),
+    ...(a.signals === undefined && b.signals === undefined ? {} : { signals: addSignals(a.signals, b.signals) }),
   };
+}
+
+/** Counts and histograms add; of two values the greater stays. What a name no longer means what it did, the later one stands. */
+function addSignals(a: Signals = {}, b: Signals = {}): Signals {
+  const sum = { ...a };
+  for (const [name, signal] of Object.entries(b)) {
+    const before = sum[name];
+    sum[name] = before === undefined ? signal : addSignal(before, signal);
+  }
+  return sum;
+}
+
+function addSignal(a: Signal, b: Signal): Signal {
+  if ('hits' in a && 'hits' in b) return { hits: a.hits + b.hits, trials: a.trials + b.trials };
+  if ('bounds' in a && 'bounds' in b) return addHistograms(a, b);
+  if ('value' in a && 'value' in b) return { value: Math.max(a.value, b.value) };
+  return b;
 }
 
 /**

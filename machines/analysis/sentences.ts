@@ -7,6 +7,12 @@ export function fraction({ hits, trials }: Count): string {
   return trials === 0 ? seen : `${seen} (${percent(hits / trials)})`;
 }
 
+/** `31 of 412 (7.52 %)` */
+export function part({ hits, trials }: Count): string {
+  const seen = `${count(hits)} of ${count(trials)}`;
+  return trials === 0 ? seen : `${seen} (${percent(hits / trials)})`;
+}
+
 /** Odds from their logarithm, down to a whole number. */
 export function odds(log: number): string {
   return log > 27 ? 'over a trillion' : count(Math.floor(Number(Math.exp(log).toPrecision(3))));

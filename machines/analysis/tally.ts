@@ -5,20 +5,20 @@
  */
 import { z } from 'zod';
 import type { AnalysisPolicy } from '../policy/policy.ts';
+import { countSchema, recentMax } from './baseline.ts';
+import { allowanceOf, type Check, checksOf, countIn, countOf, latestOf, valuesOf } from './checks.ts';
+import type { Count } from './evalue.ts';
 import {
   addCounts,
   type Evidence,
   type EvidenceWindow,
-  type Histogram,
   noCounts,
   quantileMs,
   UNATTRIBUTED,
   type VariantCounts,
   variantCountsSchema,
 } from './evidence.ts';
-import { countSchema, recentMax } from './baseline.ts';
-import type { Count } from './evalue.ts';
-import { addPast, addWindow, type Allowance, hitTestSchema, noHitTest } from './hit-test.ts';
+import { addPast, addWindow, hitTestSchema, noHitTest } from './hit-test.ts';
 
 const coveredSchema = z.strictObject({
   /** From the beginning of the earliest window to the end of the latest. */
@@ -30,6 +30,16 @@ const coveredSchema = z.strictObject({
 
 const countsSchema = z.strictObject({ canary: variantCountsSchema, stable: variantCountsSchema });
 
+/** What one check has come to since the rollout began. */
+const runningSchema = z.strictObject({
+  /** Are hits more frequent at the canary than the policy allows? */
+  hits: hitTestSchema,
+  /** What counts as a hit, for a quantile: the policy's multiple of stable's, as it was when first known. */
+  above: z.number().nullable(),
+  /** The canary's latest value, for a limit, and the end of the window that it came in. */
+  latest: z.strictObject({ value: z.number(), toAt: z.number() }).nullable(),
+});
+
 const tallySchema = z.strictObject({
   /** Since the current step took effect. */
   step: countsSchema,
@@ -37,16 +47,13 @@ const tallySchema = z.strictObject({
   rollout: countsSchema,
   /** Answers that named no variant, since the current step took effect. */
   unattributed: variantCountsSchema,
-  /** Windows since the current step took effect, and how long they were together. */
+  /** Windows with requests since the current step took effect, and how long they were together. */
   windows: z.int().min(0),
   seenMs: z.number().min(0),
-  /** Are errors, are slow answers, more frequent at the canary than the policy allows? Since the rollout began. */
-  errors: hitTestSchema,
-  slow: hitTestSchema,
+  /** By the check's name; absent until it had its first numbers. */
+  checks: z.record(z.string(), runningSchema),
   /** The canary's errors in the latest windows, newest last. */
   recent: z.array(countSchema),
-  /** What counts as slow, in ms: the policy's multiple of stable's quantile as it was when the step began. */
-  slowAboveMs: z.number().nullable(),
 });
 
 export const tallyStateSchema = z.strictObject({
@@ -59,6 +66,7 @@ export const tallyStateSchema = z.strictObject({
 });
 
 export type Counts = z.infer<typeof countsSchema>;
+export type Running = z.infer<typeof runningSchema>;
 export type Tally = z.infer<typeof tallySchema>;
 export type TallyState = z.infer<typeof tallyStateSchema>;
 type Covered = z.infer<typeof coveredSchema>;
@@ -77,11 +85,10 @@ const noTally: Tally = {
   unattributed: noCounts,
   windows: 0,
   seenMs: 0,
-  errors: noHitTest,
-  slow: noHitTest,
+  checks: {},
   recent: [],
-  slowAboveMs: null,
 };
+const notRunning: Running = { hits: noHitTest, above: null, latest: null };
 
 export const emptyTally: TallyState = { effectAt: null, monitoring: noTally, proxy: noTally, covered: {} };
 
@@ -91,7 +98,10 @@ export function beginStep(state: TallyState, effectAt: number): TallyState {
 }
 
 function withoutStep(tally: Tally): Tally {
-  return { ...tally, step: noPair, unattributed: noCounts, windows: 0, seenMs: 0 };
+  const checks = Object.fromEntries(
+    Object.entries(tally.checks).map(([name, one]) => [name, { ...one, latest: null }]),
+  );
+  return { ...tally, step: noPair, unattributed: noCounts, windows: 0, seenMs: 0, checks };
 }
 
 export function sourceOf(evidence: Evidence): Source {
@@ -138,26 +148,31 @@ export function addEvidence(
     ...state.covered,
     [evidence.source]: cover(state.covered[evidence.source], evidence.window, memory),
   };
-  const seconds = (evidence.window.toAt - evidence.window.fromAt) / 1000;
+  const { window } = evidence;
   if (state.effectAt === null) {
     const { monitoring, proxy } = state;
-    const errors = addPast(proxy.errors, errorsOf(seen.stable), seconds);
+    const past = { ...monitoring.rollout, stable: addCounts(monitoring.rollout.stable, seen.stable) };
     return {
       ...state,
-      monitoring: remembered(monitoring, seen.stable, seconds, policy),
-      proxy: { ...proxy, errors },
+      monitoring: {
+        ...monitoring,
+        rollout: past,
+        checks: remembered(monitoring, seen.stable, window, policy, ['rate', 'quantile']),
+      },
+      proxy: { ...proxy, checks: remembered(proxy, seen.stable, window, policy, ['rate']) },
       covered,
     };
   }
   const before = state[source];
+  const hasRequests = seen.canary.requests + seen.stable.requests > 0;
   const after: Tally = {
-    ...tested(before, seen, seconds, policy),
     step: addPair(before.step, seen),
     rollout: addPair(before.rollout, seen),
     unattributed: addCounts(before.unattributed, evidence.variants[UNATTRIBUTED] ?? noCounts),
-    windows: before.windows + 1,
-    seenMs: before.seenMs + seconds * 1000,
-    recent: [...before.recent, errorsOf(seen.canary)].slice(-recentMax),
+    windows: before.windows + (hasRequests ? 1 : 0),
+    seenMs: before.seenMs + (hasRequests ? window.toAt - window.fromAt : 0),
+    checks: tested(before, seen, window, policy),
+    recent: hasRequests ? [...before.recent, errorsOf(seen.canary)].slice(-recentMax) : before.recent,
   };
   return { ...state, [source]: after, covered };
 }
@@ -167,65 +182,71 @@ export function monitoringFrom(state: TallyState): number | null {
   return state.covered['monitoring']?.toAt ?? state.effectAt;
 }
 
-/** How many answers were surely slower than the bound: a bucket that straddles it counts as not slow. */
-export function slowerThan({ bounds, counts }: Histogram, ms: number): number {
-  return counts.reduce((sum, count, i) => (i > 0 && (bounds[i - 1] ?? 0) >= ms ? sum + count : sum), 0);
+export function runningOf(tally: Tally, check: Check): Running {
+  return tally.checks[check.name] ?? notRunning;
 }
 
-/** What the policy allows: errors up to stable's and the margin, but not above the ceiling unless stable is. */
-export function errorAllowance({ errorRate }: AnalysisPolicy): Allowance {
-  return { margin: errorRate.marginRatio, floor: 0, ceiling: errorRate.maxRatio };
-}
-
-/** Slower than a multiple of stable's quantile: as many as lie above a quantile anyway are fine. */
-export function slowAllowance({ latency }: AnalysisPolicy): Allowance {
-  return { margin: 0, floor: latency === null ? 1 : 1 - latency.quantileRatio, ceiling: 1 };
-}
-
-/** The tests after one more window; a window that lacks a variant tells of the other alone. */
-function tested(before: Tally, { canary, stable }: Counts, seconds: number, policy: AnalysisPolicy): Tally {
-  const errors = { canary: errorsOf(canary), stable: errorsOf(stable), seconds };
-  const slowAboveMs = before.slowAboveMs ?? slowBound(addCounts(before.rollout.stable, stable), policy);
-  const slow =
-    slowAboveMs === null
-      ? before.slow
-      : addWindow(
-          before.slow,
-          { canary: slowOf(canary, slowAboveMs), stable: slowOf(stable, slowAboveMs), seconds },
-          slowAllowance(policy),
-        );
-  return { ...before, errors: addWindow(before.errors, errors, errorAllowance(policy)), slow, slowAboveMs };
-}
-
-/** A window from before the first share: stable alone. */
-function remembered(before: Tally, stable: VariantCounts, seconds: number, policy: AnalysisPolicy): Tally {
-  const rollout = addPair(before.rollout, { canary: noCounts, stable });
-  const slowAboveMs = before.slowAboveMs ?? slowBound(rollout.stable, policy);
-  return {
-    ...before,
-    rollout,
-    errors: addPast(before.errors, errorsOf(stable), seconds),
-    slow: slowAboveMs === null ? before.slow : addPast(before.slow, slowOf(stable, slowAboveMs), seconds),
-    slowAboveMs,
-  };
+/** Stable's counts of the step, or all that is known of it where it took nothing in the step. */
+export function comparison({ step, rollout }: Tally): VariantCounts {
+  return step.stable.requests > 0 ? step.stable : rollout.stable;
 }
 
 export function errorsOf({ errors, requests }: VariantCounts): Count {
   return { hits: errors, trials: requests };
 }
 
-function slowOf({ latencyMs }: VariantCounts, slowAboveMs: number): Count {
-  return {
-    hits: slowerThan(latencyMs, slowAboveMs),
-    trials: latencyMs.counts.reduce((sum, count) => sum + count, 0),
-  };
+/** The checks after one more window; a window that lacks a variant tells of the other alone, one without numbers of nothing. */
+function tested(before: Tally, seen: Counts, window: EvidenceWindow, policy: AnalysisPolicy): Tally['checks'] {
+  const checks = { ...before.checks };
+  for (const check of checksOf(policy)) {
+    const running = runningOf(before, check);
+    if (check.rule.kind === 'limit') checks[check.name] = { ...running, latest: newer(running, check, seen, window) };
+    if (check.rule.kind !== 'rate' && check.rule.kind !== 'quantile') continue;
+    const above = running.above ?? boundOf(check, addCounts(before.rollout.stable, seen.stable), policy);
+    if (check.rule.kind === 'quantile' && above === null) continue;
+    const [canary, stable] = [countOf(check, seen.canary, above), countOf(check, seen.stable, above)];
+    if (canary.trials + stable.trials === 0) continue;
+    const pair = { canary, stable, seconds: secondsOf(window) };
+    checks[check.name] = { ...running, above, hits: addWindow(running.hits, pair, allowanceOf(check.rule)) };
+  }
+  return checks;
 }
 
-/** Null while stable's quantile is not known from enough requests, or the policy does not ask. */
-function slowBound(stable: VariantCounts, { latency, minRequests }: AnalysisPolicy): number | null {
-  if (latency === null || stable.requests < minRequests) return null;
-  const quantile = quantileMs(stable.latencyMs, latency.quantileRatio);
-  return quantile === null ? null : quantile * latency.maxRatio;
+/** A window from before the first share: stable alone. What a proxy sees takes longer, so its quantiles begin with it. */
+function remembered(
+  before: Tally,
+  stable: VariantCounts,
+  window: EvidenceWindow,
+  policy: AnalysisPolicy,
+  kinds: string[],
+): Tally['checks'] {
+  const checks = { ...before.checks };
+  for (const check of checksOf(policy)) {
+    if (!kinds.includes(check.rule.kind)) continue;
+    const running = runningOf(before, check);
+    const above = running.above ?? boundOf(check, addCounts(before.rollout.stable, stable), policy);
+    if (check.rule.kind === 'quantile' && above === null) continue;
+    const count = countOf(check, stable, above);
+    checks[check.name] = { ...running, above, hits: addPast(running.hits, count, secondsOf(window)) };
+  }
+  return checks;
+}
+
+/** A quantile's bound: null while stable's is not known from enough values. */
+function boundOf(check: Check, stable: VariantCounts, { minRequests }: AnalysisPolicy): number | null {
+  if (check.rule.kind !== 'quantile') return null;
+  const values = valuesOf(check, stable);
+  const quantile = countIn(values) < minRequests ? null : quantileMs(values, check.rule.quantileRatio);
+  return quantile === null ? null : quantile * check.rule.maxRatio;
+}
+
+function newer({ latest }: Running, check: Check, seen: Counts, { toAt }: EvidenceWindow): Running['latest'] {
+  const value = latestOf(check, seen.canary);
+  return value === null || (latest !== null && latest.toAt > toAt) ? latest : { value, toAt };
+}
+
+function secondsOf({ fromAt, toAt }: EvidenceWindow): number {
+  return (toAt - fromAt) / 1000;
 }
 
 function addPair(a: Counts, b: Counts): Counts {

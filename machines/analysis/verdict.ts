@@ -11,6 +11,8 @@ const reasonSchema = z.strictObject({
   text: z.string(),
   /** The numbers of the sentence by name, units in the names; null is "not known", never zero. */
   numbers: z.record(z.string(), z.number().nullable()),
+  /** Judged and shown, never acted on. */
+  dryRun: z.literal(true).optional(),
 });
 
 export const verdictSchema = z.strictObject({

@@ -15,10 +15,10 @@ import {
 } from 'yaml';
 import type { z } from 'zod';
 import { closest } from './closest.ts';
-import { shown } from './fields.ts';
+import { type Doubt, doubtsOf } from './doubts.ts';
+import { insteadOf, shown } from './fields.ts';
 import type { Policy } from './policy.ts';
 import { documentSchema } from './schema.ts';
-import { formatDuration } from './units.ts';
 
 /** A policy is a page; anything near this is not one. */
 export const POLICY_BYTES_MAX = 64 * 1024;
@@ -27,16 +27,11 @@ const PROBLEMS_MAX = 100;
 /** Errors that leave the rest of the text readable, so that the rest is checked too. */
 const READABLE_ERRORS: ReadonlySet<ErrorCode> = new Set(['DUPLICATE_KEY', 'MULTIPLE_DOCS']);
 
-export interface Problem {
-  /** Where in the document: `spec.steps[2].percent`; empty for the document as a whole. */
-  path: string;
+/** Its path is empty for the document as a whole; its message says what was expected, and what was got. */
+export interface Problem extends Doubt {
   /** From 1; null where there is no text to point at. */
   line: number | null;
   column: number | null;
-  /** What was expected, and what was got. */
-  message: string;
-  /** What to write instead; null when that is the owner's to say. */
-  instead: string | null;
 }
 
 export type ParsedPolicy =
@@ -53,8 +48,11 @@ interface Finding {
   instead: string | null;
 }
 
-/** Parses a policy document. Never throws: what is wrong with the text is in `problems`, all of it at once. */
-export function parsePolicy(text: string): ParsedPolicy {
+/**
+ * Parses a policy document. Never throws: what is wrong with the text is in `problems`, all of it at once.
+ * @param doubts what to warn of in a policy that is right
+ */
+export function parsePolicy(text: string, doubts: (policy: Policy) => Doubt[] = doubtsOf): ParsedPolicy {
   const bytes = new TextEncoder().encode(text).length;
   if (bytes > POLICY_BYTES_MAX) {
     return invalid([placed(`expected at most ${POLICY_BYTES_MAX} bytes, got ${bytes}`, null, null)]);
@@ -80,7 +78,7 @@ export function parsePolicy(text: string): ParsedPolicy {
   const hasAliases = syntax.length > document.errors.length;
   if (hasAliases) return invalid(syntax);
 
-  const findings = read(document.toJS({ maxAliasCount: 0 }));
+  const findings = read(document.toJS({ maxAliasCount: 0 }), doubts);
   const place = (finding: Finding): Problem => {
     const offset = offsetOf(document.contents, finding);
     return {
@@ -97,7 +95,7 @@ export function parsePolicy(text: string): ParsedPolicy {
 
 /** Parses a policy that was decoded before, such as from a database. Its problems have a path, and no line. */
 export function parsePolicyValue(value: unknown): ParsedPolicy {
-  const reading = read(value);
+  const reading = read(value, doubtsOf);
   const problems = reading.findings.map(({ path, message, instead }) => ({
     ...placed(message, null, instead),
     path: formatPath(path),
@@ -115,10 +113,10 @@ type Reading =
   | { kind: 'ok'; policy: Policy /** Warnings. */; findings: Finding[] }
   | { kind: 'invalid'; findings: Finding[] };
 
-function read(value: unknown): Reading {
+function read(value: unknown, doubts: (policy: Policy) => Doubt[]): Reading {
   const parsed = documentSchema.safeParse(value);
   return parsed.success
-    ? { kind: 'ok', policy: parsed.data, findings: doubts(parsed.data) }
+    ? { kind: 'ok', policy: parsed.data, findings: doubts(parsed.data).map(toFinding) }
     : { kind: 'invalid', findings: parsed.error.issues.flatMap(toFindings) };
 }
 
@@ -134,27 +132,12 @@ function toFindings(issue: z.core.$ZodIssue): Finding[] {
       instead: closest(key, known),
     }));
   }
-  const instead: unknown = issue.code === 'custom' ? issue.params?.['instead'] : null;
-  return [{ path, isKey: false, message, instead: typeof instead === 'string' ? instead : null }];
+  return [{ path, isKey: false, message, instead: insteadOf(issue) }];
 }
 
-/** What is allowed, and probably not meant. */
-function doubts({ analysis, keepStableSeconds }: Policy): Finding[] {
-  const findings: Finding[] = [];
-  const doubt = (path: string[], message: string, instead: string) =>
-    findings.push({ path, isKey: false, message, instead });
-  const lag = formatDuration(analysis.metricLagSeconds);
-  for (const wait of ['inconclusive', 'noData'] as const) {
-    const { afterSeconds } = analysis[wait];
-    if (afterSeconds > analysis.metricLagSeconds) continue;
-    const message = `${formatDuration(afterSeconds)} is over before the first evidence can show (metricLag is ${lag}): every step would end here`;
-    doubt(['spec', 'analysis', wait, 'after'], message, `more than ${lag}`);
-  }
-  if (keepStableSeconds === 0) {
-    const message = 'stable is undeployed as soon as the last hold is over: no rollback is possible afterwards';
-    doubt(['spec', 'keepStable'], message, '24h');
-  }
-  return findings;
+function toFinding({ path, ...rest }: Doubt): Finding {
+  const segments = path.split(/[.[\]]+/).filter((segment) => segment !== '');
+  return { ...rest, path: segments.map((each) => (/^\d+$/.test(each) ? Number(each) : each)), isKey: false };
 }
 
 /** Where in the text the finding is: its node, or the nearest one around it that is there. */

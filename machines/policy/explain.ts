@@ -1,5 +1,5 @@
 /** What will this policy do? The policy in plain sentences, for the person who must answer for it. */
-import type { Policy, Step } from './policy.ts';
+import type { AnalysisPolicy, CheckPolicy, CheckRule, Policy, Step } from './policy.ts';
 import { formatDuration, formatPercent } from './units.ts';
 
 /** One sentence a line: what it is for, how long it takes at least, what it asks, what stops it, what comes after. */
@@ -28,19 +28,71 @@ function course(policy: Policy): string[] {
 }
 
 function demands({ analysis }: Policy): string[] {
-  const { errorRate, latency, drift } = analysis;
-  const checks = [
-    `errors at most ${formatPercent(errorRate.maxRatio)} of requests, and no more than ${points(errorRate.marginRatio)} above stable`,
-    ...(latency === null
-      ? []
-      : [`latency at the ${formatPercent(latency.quantileRatio)} quantile at most ${latency.maxRatio} times stable's`]),
-    ...(drift === null ? [] : [`drift at most ${drift.maxDistance}`]),
+  const { errorRate, latency, drift, minRequests, checks } = analysis;
+  const asked = [
+    {
+      text: `errors at most ${formatPercent(errorRate.maxRatio)} of requests, and no more than ${points(errorRate.marginRatio)} above stable`,
+      dryRun: errorRate.dryRun,
+    },
+    ...(latency === null ? [] : [{ text: `latency ${quantileText(latency)}`, dryRun: latency.dryRun }]),
+    ...(drift === null ? [] : [{ text: `drift at most ${drift.maxDistance}`, dryRun: drift.dryRun }]),
   ];
+  const acting = asked.filter(({ dryRun }) => !dryRun).map(({ text }) => text);
+  const shown = asked.filter(({ dryRun }) => dryRun).map(({ text }) => text);
   return [
-    `Each rise needs a healthy verdict on requests seen since the step took effect: at least ${analysis.minRequests} of the canary's, ${checks.join(', ')}.`,
+    `Each rise needs a healthy verdict on requests seen since the step took effect: ${[`at least ${minRequests} of the canary's`, ...acting].join(', ')}.`,
+    ...shown.map((text) => `A dry run, ${dryRunText}: ${text}.`),
     ...(latency === null ? ['Latency is not judged.'] : []),
+    ...checks.map((check) => ownCheck(check, analysis)),
     `Metrics are read up to ${formatDuration(analysis.metricLagSeconds)} ago, because the newest are not complete.`,
   ];
+}
+
+const dryRunText = 'judged and shown, and never acted on';
+
+/** What is asked, of which numbers, and what comes of it. */
+function ownCheck({ name, rule, from, dryRun }: CheckPolicy, { inconclusive }: AnalysisPolicy): string {
+  const sentence = `The check ${name} asks for ${ruleText(rule, from)}, ${sourceText(from)}`;
+  if (dryRun) return `${sentence}: a dry run, ${dryRunText}.`;
+  if (rule.kind !== 'limit')
+    return `${sentence}; until it is met no share rises, and a canary proven worse is rolled back.`;
+  const end = `${formatDuration(inconclusive.afterSeconds)} of that (analysis.inconclusive) ${outcomes[inconclusive.outcome]}`;
+  return `${sentence}. Above it, or unknown, the share holds: a limit never rolls back by itself, but ${end}.`;
+}
+
+function ruleText(rule: CheckRule, from: CheckPolicy['from']): string {
+  switch (rule.kind) {
+    case 'rate': {
+      const of =
+        from.kind === 'reported' ? 'trials' : 'of' in from && from.of !== null ? `what ${from.of} counts` : 'requests';
+      return `at most ${formatPercent(rule.maxRatio)} of ${of}, and no more than ${points(rule.marginRatio)} above stable`;
+    }
+    case 'quantile':
+      return `values ${quantileText(rule)}`;
+    case 'drift':
+      return `values at most ${rule.maxDistance} from stable's`;
+    case 'limit':
+      return `a latest value of at most ${rule.max}`;
+  }
+}
+
+function sourceText(from: CheckPolicy['from']): string {
+  switch (from.kind) {
+    case 'filter':
+      return `by Cloud Monitoring's ${from.filter}`;
+    case 'promql':
+      return `by PromQL ${from.query}`;
+    case 'reported':
+      return 'as evidence messages report';
+    case 'requestLog':
+      return `by ${from.value} in the request log ${from.table}`;
+    case 'modelMonitoring':
+      return `by ${from.feature === null ? 'the worst feature' : `the feature ${from.feature}`} of ${from.resource}`;
+  }
+}
+
+function quantileText({ quantileRatio, maxRatio }: { quantileRatio: number; maxRatio: number }): string {
+  return `at the ${formatPercent(quantileRatio)} quantile at most ${maxRatio} times stable's`;
 }
 
 function stops({ analysis, exposure }: Policy): string[] {

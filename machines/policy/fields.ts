@@ -11,7 +11,7 @@ export type Context = z.core.$RefinementCtx;
 interface Complaint {
   message: string;
   instead?: string | null;
-  path?: (string | number)[];
+  path?: PropertyKey[];
 }
 
 /** In seconds. */
@@ -97,6 +97,29 @@ export function orOff<Inner extends z.ZodType>(inner: Inner) {
   return z.preprocess((value) => (value === 'off' || value === false ? null : value), inner.nullable());
 }
 
+/** A schema, and a rule about what was written, which speaks even where the schema has already failed. */
+export function asWritten<Schema extends z.ZodType>(
+  rule: (written: unknown, context: Context) => void,
+  schema: Schema,
+) {
+  return z.unknown().transform((value, context): z.output<Schema> => {
+    rule(value, context);
+    return relay(schema, value, context);
+  });
+}
+
+/** What a schema makes of a value; its problems become the context's. */
+export function relay<Schema extends z.ZodType>(schema: Schema, value: unknown, context: Context): z.output<Schema> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  for (const issue of parsed.error.issues) {
+    const { path, message } = issue;
+    if (issue.code === 'unrecognized_keys') context.addIssue({ code: issue.code, keys: issue.keys, path, message });
+    else complain(context, { message, instead: insteadOf(issue), path });
+  }
+  return z.NEVER;
+}
+
 /** One of these words. */
 export function choice<const Words extends readonly string[]>(words: Words) {
   const isWord = (value: unknown): value is Words[number] => typeof value === 'string' && words.includes(value);
@@ -114,12 +137,12 @@ export function number(min: number, max: number) {
   );
 }
 
-function named(expected: string, isGood: (text: string) => boolean) {
+export function named(expected: string, isGood: (text: string) => boolean) {
   return scalar(expected, (value) => (typeof value === 'string' && isGood(value) ? value : null));
 }
 
 /** One value: `read` gives null for what it does not take, `suggest` what the writer probably meant. */
-function scalar<Value>(
+export function scalar<Value>(
   expected: string,
   read: (value: unknown) => Value | null,
   suggest: (value: unknown) => string | null = () => null,
@@ -133,6 +156,12 @@ function scalar<Value>(
 /** Records a problem, and what to write instead of it. */
 export function complain(context: Context, { message, instead = null, path = [] }: Complaint): void {
   context.addIssue({ code: 'custom', message, path, params: { instead } });
+}
+
+/** What complain() said to write instead; null for an issue that says nothing of it. */
+export function insteadOf(issue: z.core.$ZodIssue): string | null {
+  const instead: unknown = issue.code === 'custom' ? issue.params?.['instead'] : null;
+  return typeof instead === 'string' ? instead : null;
 }
 
 /** Records a problem with a value for which there is no other: what it returns is never looked at. */

@@ -17,6 +17,44 @@ const stepSchema = z.strictObject({
 /** A time without answers has an end, and this says what the end is. */
 const boundedWaitSchema = z.strictObject({ afterSeconds: seconds, outcome: z.enum(['pause', 'rollBack']) });
 
+/** Where a check's numbers come from. `{endpoint}` and `{window}` in a query stand for the endpoint's id and its seconds. */
+const signalSourceSchema = z.discriminatedUnion('kind', [
+  /** Cloud Monitoring: filters that each name one metric type; `of` counts the trials, requests where it is null. */
+  z.strictObject({ kind: z.literal('filter'), filter: z.string(), of: z.string().nullable() }),
+  /** The same by PromQL; each result has a label `deployed_model_id`. */
+  z.strictObject({ kind: z.literal('promql'), query: z.string(), of: z.string().nullable() }),
+  /** Reported in evidence messages under the check's name: outcomes that clients learn, features that a proxy samples. */
+  z.strictObject({ kind: z.literal('reported') }),
+  /** BigQuery's table of request-response logs; `value` is a path such as `instances.distance` or `predictions`. */
+  z.strictObject({ kind: z.literal('requestLog'), table: z.string(), value: z.string() }),
+  /** Vertex AI Model Monitoring: the greatest deviation of a feature, or of any where it is null, in the resource named. */
+  z.strictObject({ kind: z.literal('modelMonitoring'), resource: z.string(), feature: z.string().nullable() }),
+]);
+
+/** What is asked of a check's numbers. Only the first three are tests with a guarantee, and may roll back. */
+const checkRuleSchema = z.discriminatedUnion('kind', [
+  /** Hits of trials: not above the ceiling, and not above stable's by more than the margin. */
+  z.strictObject({ kind: z.literal('rate'), maxRatio: ratio, marginRatio: ratio }),
+  /** Values in a histogram: the canary's quantile is at most so many times stable's. */
+  z.strictObject({
+    kind: z.literal('quantile'),
+    quantileRatio: z.number().gt(0).lt(1),
+    maxRatio: z.number().min(1),
+  }),
+  /** Values in a histogram: the canary's lie at most so far from stable's. */
+  z.strictObject({ kind: z.literal('drift'), maxDistance: ratio }),
+  /** The latest value: beyond the limit the share does not rise. */
+  z.strictObject({ kind: z.literal('limit'), max: z.number() }),
+]);
+
+const checkSchema = z.strictObject({
+  name: z.string().min(1),
+  from: signalSourceSchema,
+  rule: checkRuleSchema,
+  /** Judged and shown, never acted on. */
+  dryRun: z.boolean(),
+});
+
 const analysisSchema = z.strictObject({
   /** How long a request takes to show in the metrics. Evidence is read up to now minus this. */
   metricLagSeconds: seconds,
@@ -29,9 +67,14 @@ const analysisSchema = z.strictObject({
     maxRatio: ratio,
     /** How much worse than stable is still fine, as a difference of ratios. */
     marginRatio: ratio,
+    dryRun: z.boolean(),
   }),
-  latency: z.strictObject({ quantileRatio: z.number().gt(0).lt(1), maxRatio: z.number().min(1) }).nullable(),
-  drift: z.strictObject({ maxDistance: ratio }).nullable(),
+  latency: z
+    .strictObject({ quantileRatio: z.number().gt(0).lt(1), maxRatio: z.number().min(1), dryRun: z.boolean() })
+    .nullable(),
+  drift: z.strictObject({ maxDistance: ratio, dryRun: z.boolean() }).nullable(),
+  /** The owner's own; names are unique. */
+  checks: z.array(checkSchema),
   inconclusive: boundedWaitSchema,
   noData: boundedWaitSchema,
   incident: z.enum(['pause', 'rollBack', 'ignore']),
@@ -86,5 +129,7 @@ export const policySchema = z.strictObject({
 export type Policy = z.infer<typeof policySchema>;
 export type Step = z.infer<typeof stepSchema>;
 export type AnalysisPolicy = z.infer<typeof analysisSchema>;
+export type CheckPolicy = z.infer<typeof checkSchema>;
+export type CheckRule = z.infer<typeof checkRuleSchema>;
 export type DeployPolicy = z.infer<typeof deploySchema>;
 export type FreezeWindow = z.infer<typeof freezeWindowSchema>;

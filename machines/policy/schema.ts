@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { parseEndpointName, parseModelName } from '../rollout/resource-name.ts';
+import { ownChecks } from './checks.ts';
 import {
   acceleratorType,
   type Context,
@@ -63,15 +64,18 @@ const boundedWait = (afterSeconds: number) =>
   // oxlint-disable-next-line unicorn/no-thenable -- the owner's word; a schema is never awaited
   mapping({ after: duration.default(afterSeconds), then: choice(['pause', 'rollBack']).default('pause') }).prefault({});
 
+const dryRun = flag.default(false);
+
 const analysis = mapping({
   metricLag: duration.default(180),
   falseRollbackRate: innerPercent.default(0.01),
   minRequests: count.default(50),
-  errorRate: mapping({ max: percent.default(0.05), margin: percent.default(0.005) }).prefault({}),
-  latency: orOff(mapping({ quantile: innerPercent.default(0.95), maxRatio: number(1, 1000).default(1.2) })).prefault(
-    {},
-  ),
-  drift: orOff(mapping({ maxDistance: number(0, 1).default(0.3) })).default(null),
+  errorRate: mapping({ max: percent.default(0.05), margin: percent.default(0.005), dryRun }).prefault({}),
+  latency: orOff(
+    mapping({ quantile: innerPercent.default(0.95), maxRatio: number(1, 1000).default(1.2), dryRun }),
+  ).prefault({}),
+  drift: orOff(mapping({ maxDistance: number(0, 1).default(0.3), dryRun })).default(null),
+  checks: ownChecks,
   inconclusive: boundedWait(7200),
   noData: boundedWait(1800),
   incident: choice(['pause', 'rollBack', 'ignore']).default('pause'),
@@ -129,7 +133,8 @@ export const documentSchema = mapping({
   metadata: mapping({ name }),
   spec,
 }).transform(({ metadata, spec: written }): Policy => {
-  const { deploy: machine, analysis: checks } = written;
+  const { deploy: machine, analysis: asked } = written;
+  const { errorRate, latency } = asked;
   return {
     name: metadata.name,
     match: written.match,
@@ -137,15 +142,16 @@ export const documentSchema = mapping({
     strategy: written.strategy,
     steps: written.steps.map(({ hold, ...rest }) => ({ ...rest, holdSeconds: hold })),
     analysis: {
-      metricLagSeconds: checks.metricLag,
-      falseRollbackRatio: checks.falseRollbackRate,
-      minRequests: checks.minRequests,
-      errorRate: { maxRatio: checks.errorRate.max, marginRatio: checks.errorRate.margin },
-      latency: checks.latency && { quantileRatio: checks.latency.quantile, maxRatio: checks.latency.maxRatio },
-      drift: checks.drift,
-      inconclusive: { afterSeconds: checks.inconclusive.after, outcome: checks.inconclusive.then },
-      noData: { afterSeconds: checks.noData.after, outcome: checks.noData.then },
-      incident: checks.incident,
+      metricLagSeconds: asked.metricLag,
+      falseRollbackRatio: asked.falseRollbackRate,
+      minRequests: asked.minRequests,
+      errorRate: { maxRatio: errorRate.max, marginRatio: errorRate.margin, dryRun: errorRate.dryRun },
+      latency: latency && { quantileRatio: latency.quantile, maxRatio: latency.maxRatio, dryRun: latency.dryRun },
+      drift: asked.drift,
+      checks: asked.checks,
+      inconclusive: { afterSeconds: asked.inconclusive.after, outcome: asked.inconclusive.then },
+      noData: { afterSeconds: asked.noData.after, outcome: asked.noData.then },
+      incident: asked.incident,
     },
     exposure: written.exposure,
     deploy: {

@@ -2,7 +2,7 @@
  * What becomes of an endpoint's record when something happens? Pure: the same record and event, the same decision.
  * Never reads the clock; every event brings its own moment.
  */
-import { refusal } from '../analysis/tally.ts';
+import { refusal, sourceOf } from '../analysis/tally.ts';
 import type { Policy } from '../policy/policy.ts';
 import { announce, type Happening } from './announce.ts';
 import type { Blessing } from './context.ts';
@@ -175,7 +175,7 @@ function journalled(
     by: 'by' in event ? event.by : 'blessing' in event ? event.blessing.by : null,
     from: before === null ? '' : placeOf(before),
     to: placeOf(after),
-    text: text !== null ? text : isIgnored ? ignoredBecause(after, event) : (context.ending?.reason ?? context.reason),
+    text: text ?? (isIgnored ? ignoredBecause(after, event) : whatHappened(after, event)),
     split: context.traffic.confirmed ?? context.stable ?? {},
     verdicts: context.verdicts,
     effects: effectsOf(after, event.at).map((effect) => effect.type),
@@ -184,9 +184,19 @@ function journalled(
   return { record: { ...record, sequence: record.sequence + 1 }, journal: [entry], archive: [] };
 }
 
-function ignoredBecause({ context, value }: StoredRollout, event: JournalData['event']): string {
+/** Why it is where it is; for evidence that moved nothing, what it says. */
+function whatHappened({ context }: StoredRollout, event: JournalData['event']): string {
+  if (event.type === 'past.observed') return `Stable's past is known from ${event.windows.length} windows.`;
+  const verdict = event.type === 'evidence.observed' ? context.verdicts[sourceOf(event.evidence)] : null;
+  if (verdict === null || verdict.kind === 'unhealthy') return context.ending?.reason ?? context.reason;
+  const texts = verdict.reasons.flatMap(({ kind, text }) => (kind === verdict.kind ? [text] : []));
+  const notes = event.type === 'evidence.observed' ? (event.evidence.notes ?? []) : [];
+  return [`${verdict.kind}: ${texts.join(' ')}`, ...notes].join(' ');
+}
+
+function ignoredBecause({ schema, context, value }: StoredRollout, event: JournalData['event']): string {
   const why = event.type === 'evidence.observed' ? refusal(context.tally, event.evidence, machineLimits) : null;
-  return `Ignored: ${why ?? `${event.type} means nothing in ${placeOf({ value, context, schema: 1 })}`}.`;
+  return `Ignored: ${why ?? `${event.type} means nothing in ${placeOf({ value, context, schema })}`}.`;
 }
 
 /** Looking and polling that changed nothing is not worth a write; what a person or an alert said always is. */

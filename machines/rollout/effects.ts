@@ -6,6 +6,7 @@ import type { EvidenceWindow } from '../analysis/evidence.ts';
 import { monitoringFrom } from '../analysis/tally.ts';
 import type { Context } from './context.ts';
 import { isFirstDeployment } from './guards.ts';
+import { machineLimits } from './limits.ts';
 import { owedReserve, stableWithin } from './moment.ts';
 import { dutyOf, type StoredRollout } from './snapshot.ts';
 import { isSameSplit, type Split, withoutCanary } from './split.ts';
@@ -15,7 +16,9 @@ export type Look =
   | { type: 'endpoint.read' }
   | { type: 'model.read' }
   | { type: 'operation.poll'; operation: string }
-  | { type: 'evidence.read'; window: EvidenceWindow };
+  | { type: 'evidence.read'; window: EvidenceWindow }
+  /** How stable was before the first share. */
+  | { type: 'past.read'; window: EvidenceWindow };
 
 /** Doing changes the world. Each is level-triggered or carries a key of its own, so doing it twice does no harm. */
 export type Effect =
@@ -35,7 +38,7 @@ export function looksOf(rollout: StoredRollout, at: number, periodMs: number): L
   if (duty === null) return [];
   if (context.operation !== null) return [{ type: 'operation.poll', operation: context.operation.name }];
   if (duty === 'readWorld') return [{ type: 'model.read' }, { type: 'endpoint.read' }];
-  if (duty === 'readEndpoint') return [{ type: 'endpoint.read' }];
+  if (duty === 'readEndpoint') return [{ type: 'endpoint.read' }, ...pastRead(context, at, periodMs)];
   if (duty !== 'watch' && duty !== 'shift') return [];
   const window = evidenceWindow(context, at, periodMs);
   return window === null ? [] : [{ type: 'evidence.read', window }];
@@ -133,7 +136,19 @@ function evidenceWindow(context: Context, at: number, periodMs: number): Evidenc
   const { effectAt } = context.tally;
   const from = monitoringFrom(context.tally);
   if (from === null) return null;
-  const fromAt = Math.ceil((from === effectAt ? from + periodMs : from) / periodMs) * periodMs;
-  const toAt = Math.floor((at - context.policy.analysis.metricLagSeconds * 1000) / periodMs) * periodMs;
+  const toAt = visibleUntil(context, at, periodMs);
+  const nextAt = Math.ceil((from === effectAt ? from + periodMs : from) / periodMs) * periodMs;
+  const fromAt = Math.max(nextAt, toAt - machineLimits.periodsMax * periodMs);
   return toAt > fromAt ? { fromAt, toAt } : null;
+}
+
+/** Once, while the canary warms up: what stable was like in the last periods, if any of them can be seen. */
+function pastRead(context: Context, at: number, periodMs: number): Look[] {
+  if (context.tally.effectAt !== null || context.tally.covered['monitoring'] !== undefined) return [];
+  const toAt = visibleUntil(context, at, periodMs);
+  return [{ type: 'past.read', window: { fromAt: toAt - machineLimits.periodsMax * periodMs, toAt } }];
+}
+
+function visibleUntil({ policy }: Context, at: number, periodMs: number): number {
+  return Math.floor((at - policy.analysis.metricLagSeconds * 1000) / periodMs) * periodMs;
 }

@@ -34,6 +34,8 @@ export type RolloutEvent =
   | Dated<'traffic.foreign', { found: Split; models: ObservedModel[]; generation: number }>
   | Refused<'traffic.refused'>
   | Dated<'evidence.observed', { evidence: Evidence }>
+  /** How stable was before the first share, window by window, ascending. */
+  | Dated<'past.observed', { windows: Evidence[] }>
   | Dated<'incident.opened', { incident: string; summary: string }>
   | Dated<'blessing.newer', { versionId: string }>
   | ByPerson<'operator.paused'>

@@ -147,6 +147,12 @@ export function isNewEvidence({ context, event }: Moment): boolean {
   return event.type === 'evidence.observed' && refusal(context.tally, event.evidence, machineLimits) === null;
 }
 
+/** Stable's past is learnt before the first share, and each window of it once. */
+export function isNewPast({ context, event }: Moment): boolean {
+  if (event.type !== 'past.observed' || context.tally.effectAt !== null) return false;
+  return event.windows.some((evidence) => refusal(context.tally, evidence, machineLimits) === null);
+}
+
 // Going back
 
 export function isUnhealthy({ context }: Moment): boolean {

@@ -20,6 +20,8 @@ export const machineLimits = {
   attemptedMax: 8,
   /** Windows remembered per source: at one in five seconds, what comes within some minutes is still counted once. */
   windowsMax: 32,
+  /** Periods read at once: an hour of minutes. What is older, after a long silence or before the first share, is let go. */
+  periodsMax: 60,
   /** Sources of evidence per step: instances of the proxy. With their windows they must fit into one document. */
   sourcesMax: 64,
   /** Ended rollouts remembered per endpoint, so that a version is not started again by a late copy of its blessing. */

@@ -7,6 +7,7 @@ import { policySchema } from '../policy/policy.ts';
 import { verdictSchema } from '../analysis/verdict.ts';
 import { happenings } from './announce.ts';
 import { blessingSchema } from './context.ts';
+import { migratedRecord } from './migrations.ts';
 import { snapshotSchemaVersion, storedRolloutSchema } from './snapshot.ts';
 import { rolloutStates } from './view.ts';
 
@@ -49,6 +50,11 @@ export const recordSchema = z.strictObject({
 
 export type EndpointRecord = z.infer<typeof recordSchema>;
 export type OutboxNotification = z.infer<typeof notificationSchema>;
+
+/** Parses what was stored, by this version or an earlier one. */
+export function parseRecord(data: unknown): z.ZodSafeParseResult<EndpointRecord> {
+  return recordSchema.safeParse(migratedRecord(data));
+}
 
 export function emptyRecord(endpoint: string): EndpointRecord {
   return { schema: snapshotSchemaVersion, endpoint, active: null, queued: null, history: [], outbox: [], sequence: 0 };

@@ -6,9 +6,10 @@ import { initialTransition, type SnapshotFrom, transition } from 'xstate';
 import { z } from 'zod';
 import { contextSchema, type RolloutInput } from './context.ts';
 import type { RolloutEvent } from './events.ts';
+import { migratedRollout } from './migrations.ts';
 import { type Duty, rolloutMachine } from './statechart.ts';
 
-export const snapshotSchemaVersion = 1;
+export const snapshotSchemaVersion = 2;
 
 const progressSchema = z.union([
   z.enum(['promoted', 'rolledBack', 'aborted', 'failed', 'superseded']),
@@ -32,6 +33,11 @@ export const storedRolloutSchema = z.strictObject({
 
 export type StoredRollout = z.infer<typeof storedRolloutSchema>;
 type Snapshot = SnapshotFrom<typeof rolloutMachine>;
+
+/** Parses what was stored, by this version or an earlier one. */
+export function parseRollout(data: unknown): z.ZodSafeParseResult<StoredRollout> {
+  return storedRolloutSchema.safeParse(migratedRollout(data));
+}
 
 export function startRollout(input: RolloutInput): StoredRollout {
   const [snapshot] = initialTransition(rolloutMachine, input);

@@ -56,6 +56,7 @@ export const rolloutMachine = setup({
             'incident.opened': { guard: 'incidentRollsBack', target: 'rollingBack', actions: 'blameIncident' },
             'blessing.newer': { guard: 'policyReplaces', target: 'rollingBack', actions: 'blameNewer' },
             'evidence.observed': { guard: 'isNewEvidence', actions: 'weigh' },
+            'past.observed': { guard: 'isNewPast', actions: 'rememberPast' },
           },
           states: {
             preparing: {

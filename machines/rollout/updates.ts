@@ -1,7 +1,8 @@
 /** What changes in a rollout's memory? Pure updates of the context, one per action of the statechart. */
 
 import { judge } from '../analysis/judge.ts';
-import { addEvidence, beginStep, sourceOf } from '../analysis/tally.ts';
+import type { Evidence } from '../analysis/evidence.ts';
+import { addEvidence, beginStep, refusal, type Roles, sourceOf } from '../analysis/tally.ts';
 import type { Context } from './context.ts';
 import type { RolloutEvent } from './events.ts';
 import { machineLimits } from './limits.ts';
@@ -178,10 +179,9 @@ export function noteEffect({ context, event }: Moment): Update {
 
 export function weigh({ context, event }: Moment): Update {
   if (event.type !== 'evidence.observed') return {};
-  const roles = { canaryId: context.canaryId, stableIds: context.stableModels.map(({ id }) => id) };
   const { policy, stepIndex } = context;
-  const tally = addEvidence(context.tally, event.evidence, roles, machineLimits, policy.analysis);
-  // Before the first share there is only stable's past, and nothing to judge.
+  const tally = addEvidence(context.tally, event.evidence, rolesIn(context), machineLimits, policy.analysis);
+  // Between two shares, and before the first, there is nothing to judge.
   if (tally.effectAt === null) return { tally };
   const source = sourceOf(event.evidence);
   const verdict = judge(tally, source, policy.analysis, {
@@ -191,6 +191,21 @@ export function weigh({ context, event }: Moment): Update {
     maxExcessErrors: policy.exposure.maxExcessErrors,
   });
   return { tally, verdicts: { ...context.verdicts, [source]: verdict } };
+}
+
+/** Stable's past, window by window: how it is by nature, and how much it moves. */
+export function rememberPast({ context, event }: Moment): Update {
+  if (event.type !== 'past.observed') return {};
+  const { analysis } = context.policy;
+  const fold = (tally: Context['tally'], evidence: Evidence): Context['tally'] =>
+    refusal(tally, evidence, machineLimits) === null
+      ? addEvidence(tally, evidence, rolesIn(context), machineLimits, analysis)
+      : tally;
+  return { tally: event.windows.reduce(fold, context.tally) };
+}
+
+function rolesIn({ canaryId, stableModels }: Context): Roles {
+  return { canaryId, stableIds: stableModels.map(({ id }) => id) };
 }
 
 export function noteHeld(moment: Moment): Update {
@@ -255,7 +270,10 @@ export function blameVerdict({ context, event }: Moment): Update {
   const verdict = [context.verdicts.monitoring, context.verdicts.proxy].find(
     (candidate) => candidate?.kind === 'unhealthy',
   );
-  const why = verdict?.reasons.filter((reason) => reason.kind === 'unhealthy').map((reason) => reason.text) ?? [];
+  const why =
+    verdict?.reasons
+      .filter((reason) => reason.kind === 'unhealthy' && reason.dryRun !== true)
+      .map((reason) => reason.text) ?? [];
   return ending(context, event, 'rolledBack', `${why.join(' ')} (${verdict?.source})`, verdict ?? null);
 }
 
@@ -408,7 +426,9 @@ function ending(
 function impatience(moment: Moment): string {
   const wait = exhaustedWait(moment);
   const verdict = moment.context.verdicts.monitoring;
-  const seen = verdict?.reasons.map((reason) => reason.text).join(' ') ?? 'Monitoring shows no request of the canary.';
+  const seen =
+    verdict?.reasons.flatMap(({ text, dryRun }) => (dryRun === true ? [] : [text])).join(' ') ??
+    'Monitoring shows no request of the canary.';
   const minutes = Math.round((moment.event.at - moment.context.waitingSince) / 6000) / 10;
   return `No conclusion after ${minutes} minutes (${wait?.kind ?? 'noData'}): ${seen}`;
 }

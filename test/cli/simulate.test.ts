@@ -115,7 +115,7 @@ describe('what a life shows', () => {
     const scenario: Scenario = { requestsPerSecond: 20, shape: 'steady', errorRatio: 0, source: sources.monitoring };
     const policy = studyPolicy(sources.monitoring);
     const kindAt = (quantileRatio: number | null) => {
-      const latency = quantileRatio === null ? null : { quantileRatio, maxRatio: 1.2 };
+      const latency = quantileRatio === null ? null : { quantileRatio, maxRatio: 1.2, dryRun: false };
       return faultOf('slow', { ...policy, analysis: { ...policy.analysis, latency } }, scenario).kind;
     };
     expect([null, 0.99, 0.95].map(kindAt)).toEqual(['notSimulated', 'notSimulated', 'bad']);

@@ -107,9 +107,7 @@ describe('UpdateEndpoint', () => {
     expect(updated).toMatchObject({ displayName: 'delays', labels: { team: 'flights' } });
     expect(await failure(update(['deployed_models']))).toMatchObject({ code: code.invalid });
     expect(await failure(update([]))).toMatchObject({ code: code.invalid });
-    expect(await failure(update(['predict_request_response_logging_config']))).toMatchObject({
-      code: code.unimplemented,
-    });
+    expect(await failure(update(['client_connection_config']))).toMatchObject({ code: code.unimplemented });
   });
 });
 

@@ -252,6 +252,63 @@ describe('CreateTimeSeries', () => {
   });
 });
 
+describe('Aligners of written metrics', () => {
+  const startMs = now() - 10 * minuteMs;
+  const interval = { startTime: at(startMs), endTime: at(startMs + 2 * minuteMs) };
+  const endOf = (ms: number) => at(Math.floor(startMs + ms));
+
+  async function write(type: string, metricKind: 'GAUGE' | 'CUMULATIVE', endMs: number, value: object, resetMs = 0) {
+    const started = metricKind === 'GAUGE' ? {} : { startTime: endOf(resetMs) };
+    const points = [{ interval: { ...started, endTime: endOf(endMs) }, value }];
+    const metric = { type, labels: { instance: 'a' } };
+    await clients.metrics.createTimeSeries({
+      name,
+      timeSeries: [{ metric, resource: { type: 'global', labels: {} }, metricKind, points }],
+    });
+  }
+
+  async function aligned(type: string, perSeriesAligner: 'ALIGN_DELTA' | 'ALIGN_NEXT_OLDER' | 'ALIGN_MEAN') {
+    const aggregation = { alignmentPeriod: { seconds: 60 }, perSeriesAligner };
+    const [series] = await list({ filter: `metric.type="${type}"`, interval, aggregation });
+    return (series?.points ?? []).map(({ value }) => value);
+  }
+
+  test('ALIGN_DELTA of a counter is what it counted in each period, across a restart', async () => {
+    const type = 'custom.googleapis.com/rollout/counter';
+    await write(type, 'CUMULATIVE', 30_000, { int64Value: 4 });
+    await write(type, 'CUMULATIVE', 60_000, { int64Value: 10 });
+    await write(type, 'CUMULATIVE', 90_000, { int64Value: 15 });
+    await write(type, 'CUMULATIVE', 120_000, { int64Value: 2 }, 100_000);
+    expect((await aligned(type, 'ALIGN_DELTA')).map((value) => Number(value?.int64Value))).toEqual([7, 10]);
+    expect(await failure(aligned(type, 'ALIGN_MEAN'))).toMatchObject({ code: code.invalid });
+  });
+
+  test('ALIGN_NEXT_OLDER is the newest value of a gauge in each period, ALIGN_MEAN the mean', async () => {
+    const type = 'custom.googleapis.com/rollout/gauge';
+    for (const [i, doubleValue] of [8, 2, 5].entries()) await write(type, 'GAUGE', (i + 1) * 30_000, { doubleValue });
+    expect((await aligned(type, 'ALIGN_NEXT_OLDER')).map((value) => value?.doubleValue)).toEqual([5, 2]);
+    expect((await aligned(type, 'ALIGN_MEAN')).map((value) => value?.doubleValue)).toEqual([5, 5]);
+    expect(await failure(aligned(type, 'ALIGN_DELTA'))).toMatchObject({ code: code.invalid });
+  });
+
+  test('a distribution is written with its bounds, and refused where its buckets do not add up', async () => {
+    const type = 'custom.googleapis.com/rollout/distribution';
+    const distribution = (counts: number[], count: number) => ({
+      distributionValue: { count, bucketOptions: { explicitBuckets: { bounds: [10] } }, bucketCounts: counts },
+    });
+    await write(type, 'CUMULATIVE', 60_000, distribution([1, 2], 3));
+    await write(type, 'CUMULATIVE', 120_000, distribution([4, 2], 6));
+    const values = await aligned(type, 'ALIGN_DELTA');
+    expect(values.map((value) => value?.distributionValue?.bucketCounts?.map(Number))).toEqual([
+      [3, 0],
+      [1, 2],
+    ]);
+    expect(await failure(write(`${type}2`, 'CUMULATIVE', 60_000, distribution([1, 2], 4)))).toMatchObject({
+      code: code.invalid,
+    });
+  });
+});
+
 test("at Google's own pace an alignment period has at least 60 seconds", async () => {
   const real = await startEmulator({ timeScale: 1 });
   const { metrics, close } = googleClients(real);

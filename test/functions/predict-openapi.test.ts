@@ -1,7 +1,8 @@
 /** Is /openapi.json true? What it says is compared with what the proxy does. */
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { goodKey, type Model, servedBySeven, startWorld, type World } from './proxy/proxy-world.ts';
+import { limits } from '../../functions/engine/limits.ts';
+import { goodKey, longPath, type Model, servedBySeven, startWorld, type World } from './proxy/proxy-world.ts';
 
 const documentSchema = z.object({
   openapi: z.string().regex(/^3\.1\./),
@@ -55,13 +56,35 @@ describe('/openapi.json', () => {
     }
   });
 
-  it('says what happens: every path answers, with no status that it does not list', async () => {
+  it('says what happens to reports', async () => {
+    await using world = await startWorld();
+    const document = await documentOf(world);
+    for (const path of [longPath, '/v1/endpoints/delays']) {
+      const template =
+        path === longPath
+          ? '/v1/projects/{project}/locations/{location}/endpoints/{endpoint}'
+          : '/v1/endpoints/{alias}';
+      const listed = Object.keys(document.paths[`${template}:report`]?.post?.responses ?? {});
+      const answers = await Promise.all([
+        world.post(`${path}:report`, { body: '{}' }),
+        world.post(`${path}:report`, { key: 'wrong' }),
+        world.post(`${path}:report`, { body: 'x'.repeat(limits.reportBytesMax + 1) }),
+        world.post(`${path}9:report`, { body: '{}' }),
+      ]);
+      const statuses = answers.map(({ status }) => status);
+      expect(statuses).toEqual([400, 401, 413, 404]);
+      for (const status of [200, 429, ...statuses]) expect(listed).toContain(String(status));
+    }
+  });
+
+  it('says what happens: every path that predicts answers, with no status that it does not list', async () => {
     await using world = await startWorld(obedientModel, { bounds: { bodyBytesMax: 100 } });
     await using slow = await startWorld(() => undefined, { bounds: { deadlineMs: 20, streamDeadlineMs: 20 } });
     const document = await documentOf(world);
     const keyHeader = document.components.securitySchemes.key.name;
-    const paths = Object.entries(document.paths).filter(([, { post }]) => post !== undefined);
-    expect(paths).toHaveLength(6);
+    const posts = Object.entries(document.paths).filter(([, { post }]) => post !== undefined);
+    const paths = posts.filter(([template]) => !template.endsWith(':report'));
+    expect([posts.length, paths.length]).toEqual([8, 6]);
     for (const [template, { post }] of paths) {
       const path = template.replaceAll(/\{(\w+)\}/g, (_, name: string) => real[name] ?? '');
       const statusOf = async (body: string, key = goodKey, origin = world.origin) => {

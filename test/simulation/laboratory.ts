@@ -19,6 +19,7 @@ import { PermanentError, TransientError } from '../../functions/engine/errors.ts
 import type {
   DeployedModelView,
   EndpointView,
+  MetricsQuery,
   OperationView,
   OutgoingMessage,
   Ports,
@@ -26,7 +27,7 @@ import type {
 import { openSqliteStore } from '../../functions/engine/sqlite-store.ts';
 import { recordSchema, type EndpointRecord } from '../../machines/rollout/record.ts';
 import { endpointKey, isSameEndpoint } from '../../machines/rollout/resource-name.ts';
-import type { Evidence, VariantCounts } from '../../machines/analysis/evidence.ts';
+import type { Evidence, EvidenceWindow, VariantCounts } from '../../machines/analysis/evidence.ts';
 import type { Policy } from '../../machines/policy/policy.ts';
 import { policyOf } from '../machines/rollout/life.ts';
 
@@ -155,7 +156,9 @@ export function laboratory({
     },
     metrics: {
       read: (queries) =>
-        call('metrics.read', () => queries.map((query) => evidenceOf(world, query.endpoint, query.window))),
+        call('metrics.read', () =>
+          queries.map((query) => periodsOf(query).flatMap((window) => evidenceOf(world, query.endpoint, window))),
+        ),
     },
     bus: {
       publish: (topic, messages) =>
@@ -308,7 +311,16 @@ function versionOf(world: World, name: string) {
 }
 
 /** What Monitoring would show of a window: the samples that lie in it and are visible. */
-function evidenceOf(world: World, name: string, window: { fromAt: number; toAt: number }): Evidence {
+function periodsOf({ window: { fromAt, toAt }, periodMs }: MetricsQuery): EvidenceWindow[] {
+  const count = Math.ceil((toAt - fromAt) / periodMs);
+  return Array.from({ length: count }, (_, i) => ({
+    fromAt: fromAt + i * periodMs,
+    toAt: Math.min(toAt, fromAt + (i + 1) * periodMs),
+  }));
+}
+
+/** One window; none where nothing was seen in it. */
+function evidenceOf(world: World, name: string, window: EvidenceWindow): Evidence[] {
   const { metrics } = world.context.state;
   const variants: Record<string, VariantCounts> = {};
   for (const variant of Object.values(metrics).filter((candidate) => isSameEndpoint(candidate.endpoint, name))) {
@@ -319,7 +331,7 @@ function evidenceOf(world: World, name: string, window: { fromAt: number; toAt: 
     if (requests > 0)
       variants[variant.deployedModelId] = { requests, errors, latencyMs: { bounds: [20], counts: [requests, 0] } };
   }
-  return { window, source: 'monitoring', variants };
+  return Object.keys(variants).length === 0 ? [] : [{ window, source: 'monitoring', variants }];
 }
 
 function translated(name: string, error: WorldError): Error {

@@ -1,6 +1,6 @@
 /** Recorded requests for tests, in each format; times count from one noon, in minutes. */
 import { seededRandom } from '../../../emulator/models/random.ts';
-import { drawBinomial } from '../../../cli/backtest/binomial.ts';
+import { drawBinomial } from '../../../cli/chance.ts';
 
 export const noon = Date.parse('2026-03-02T12:00:00Z');
 export const minute = (i: number): string => new Date(noon + i * 60_000).toISOString();

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Cell, hardCells, harmLimit, plainCells } from '../../../cli/simulate/cells.ts';
 import { liveOnce, sources, studyPolicy } from '../../../cli/simulate/lives.ts';
-import { upperBound } from '../../../cli/backtest/binomial.ts';
+import { upperBound } from '../../../cli/chance.ts';
 import { summarise } from '../../../cli/simulate/study.ts';
 
 const monitoring = studyPolicy(sources.monitoring);

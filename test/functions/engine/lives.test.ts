@@ -93,6 +93,16 @@ describe('a life of a rollout', () => {
     expect(places.some(({ text }) => /\d+ errors in \d+ requests/.test(text))).toBe(true);
   });
 
+  it('learns what stable was like before the first share, and says so in the journal', async () => {
+    const context = begin();
+    lab.pass(30);
+    await blessVersion(context, '2');
+    await run(20);
+    const id = (await lab.record())?.active?.context.id ?? '';
+    const learnt = (await readJournal(lab.ports.store, id))?.filter(({ event }) => event === 'past.observed');
+    expect(learnt?.map(({ from, to }) => [from, to])).toEqual([['forward.moving.shifting', 'forward.moving.shifting']]);
+  });
+
   it('replaces the canary by a newer blessing: the old one is at 0 before the new one is deployed', async () => {
     const context = begin();
     await blessVersion(context, '2');

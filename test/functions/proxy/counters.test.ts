@@ -1,4 +1,4 @@
-/** Is every request in exactly one window, whatever happens to the messages? */
+/** Is every request, and every reported outcome, in exactly one window, whatever happens to the messages? */
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { limits } from '../../../functions/engine/limits.ts';
@@ -208,7 +208,7 @@ describe('counts', () => {
 });
 
 describe('every request', () => {
-  it('arrives exactly once with its predictions, though messages are lost, and arrive though they seem lost', async () => {
+  it('arrives exactly once, with predictions and reports, though messages are lost, and arrive though they seem lost', async () => {
     const step = fc.oneof(
       {
         weight: 6,
@@ -216,6 +216,14 @@ describe('every request', () => {
           kind: fc.constant('serve' as const),
           id: fc.constantFrom('7', '8', null),
           predictions: fc.array(fc.double({ noNaN: true }), { maxLength: 4 }),
+        }),
+      },
+      {
+        weight: 3,
+        arbitrary: fc.record({
+          kind: fc.constant('report' as const),
+          deployedModelId: fc.constantFrom('7', '8', '9'),
+          value: fc.oneof(fc.boolean(), fc.double({ noNaN: true })),
         }),
       },
       {
@@ -244,14 +252,25 @@ describe('every request', () => {
           if (outcome !== 'arrives') throw new Error(outcome);
         });
         const flushing: Promise<void>[] = [];
-        const served: Record<string, [requests: number, predictions: number]> = {};
+        type Seen = [requests: number, predictions: number, hits: number, trials: number, values: number];
+        const served: Record<string, Seen> = {};
+        const add = (seen: typeof served, id: string, more: Seen) => {
+          const [a, b, c, d, e] = seen[id] ?? [0, 0, 0, 0, 0];
+          seen[id] = [a + more[0], b + more[1], c + more[2], d + more[3], e + more[4]];
+        };
         const serve = (id: string | null, predictions: number[]) => {
           counters.serve(id, 0, predictions);
-          const [requests, sampled] = served[id ?? 'unattributed'] ?? [0, 0];
-          served[id ?? 'unattributed'] = [requests + 1, sampled + predictions.length];
+          add(served, id ?? 'unattributed', [1, predictions.length, 0, 0, 0]);
+        };
+        const report = (deployedModelId: string, value: boolean | number) => {
+          const check = typeof value === 'boolean' ? 'rate' : 'values';
+          expect(counters.countReported(endpoint, [{ deployedModelId, check, value }])).toBe(true);
+          const isTrial = check === 'rate';
+          add(served, deployedModelId, [0, 0, Number(value === true), Number(isTrial), Number(!isTrial)]);
         };
         for (const action of steps) {
           if (action.kind === 'wait') await vi.advanceTimersByTimeAsync(action.ms);
+          else if (action.kind === 'report') report(action.deployedModelId, action.value);
           else if (action.kind === 'flush') flushing.push(counters.flush());
           else serve(action.id, action.predictions);
         }
@@ -264,8 +283,10 @@ describe('every request', () => {
 
         const seen: typeof served = {};
         for (const [id, counts] of [...arrived.values()].flatMap(({ variants }) => Object.entries(variants))) {
-          const [requests, sampled] = seen[id] ?? [0, 0];
-          seen[id] = [requests + counts.requests, sampled + sumOf(counts.predictions?.counts ?? [])];
+          const { rate, values } = counts.signals ?? {};
+          const { hits, trials } = rate !== undefined && 'hits' in rate ? rate : { hits: 0, trials: 0 };
+          const valued = values !== undefined && 'bounds' in values ? sumOf(values.counts) : 0;
+          add(seen, id, [counts.requests, sumOf(counts.predictions?.counts ?? []), hits, trials, valued]);
         }
         expect(seen).toEqual(served);
         for (const [before, copy] of copies) expect(copy).toEqual(before);

@@ -1,12 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { VariantCounts } from '../../../machines/analysis/evidence.ts';
-import { judge, type Question } from '../../../machines/analysis/judge.ts';
+import type { Question } from '../../../machines/analysis/fitness.ts';
+import { judge } from '../../../machines/analysis/judge.ts';
 import { addEvidence, beginStep, emptyTally, type TallyState } from '../../../machines/analysis/tally.ts';
 import { type Verdict, verdictSchema } from '../../../machines/analysis/verdict.ts';
 import { policyOf } from '../rollout/life.ts';
 
-const policy = policyOf('  analysis: { metricLag: 180s, minRequests: 50, drift: { maxDistance: 0.3 } }\n').analysis;
+const policy = policyOf('  analysis: { metricLag: 180s, minRequests: 50 }\n').analysis;
+const withDrift = { ...policy, drift: { maxDistance: 0.3, dryRun: false } };
 const roles = { canaryId: 'c', stableIds: ['s'] };
 const memory = { windowsMax: 32, sourcesMax: 64 };
 const atQuarter: Question = { at: 1e7, percent: 25, nextPercent: 50, maxExcessErrors: 200 };
@@ -118,9 +120,15 @@ describe('a verdict', () => {
 
   it('judges drift of predictions where the policy asks and the source looked', () => {
     const stable = counts(900, 9, 18, 90);
-    expect(verdictOf(2, counts(300, 3, 6, 290), stable).kind).toBe('unhealthy');
-    expect(reasonFor('drift', verdictOf(5, counts(300, 3, 6, 30), stable))?.kind).toBe('healthy');
-    expect(reasonFor('drift', verdictOf(5, counts(300, 3, 6)))).toBeUndefined();
+    const judged = (windows: number, canary: VariantCounts) =>
+      judge(after(windows, canary, stable), 'monitoring', withDrift, atQuarter);
+    expect(judged(2, counts(300, 3, 6, 290)).kind).toBe('unhealthy');
+    expect(reasonFor('drift', judged(5, counts(300, 3, 6, 30)))?.kind).toBe('healthy');
+    const unseen = judged(5, counts(300, 3, 6));
+    expect([unseen.kind, reasonFor('drift', unseen)?.text]).toEqual([
+      'inconclusive',
+      'drift: nobody has sampled or reported any numbers of the canary since the step took effect.',
+    ]);
   });
 
   it('holds when the shares are not what was intended', () => {

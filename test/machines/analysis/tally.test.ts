@@ -67,13 +67,14 @@ describe('a tally', () => {
   it('takes what Monitoring shows before the first share for stable’s past, of both sources, and for nothing else', () => {
     const past = after(emptyTally, seen(0, 60_000), seen(60_000, 120_000));
     expect(refusal(past, seen(60_000, 120_000), memory)).toContain('counted before');
-    for (const { step: counted, windows, errors } of [past.monitoring, past.proxy]) {
-      expect([counted.canary.requests, counted.stable.requests, windows, errors.bar.length]).toEqual([0, 0, 0, 0]);
-      expect(errors.baseline.past.trials).toBe(4);
+    for (const { step: counted, windows, checks } of [past.monitoring, past.proxy]) {
+      const errors = checks['errorRate']?.hits;
+      expect([counted.canary.requests, counted.stable.requests, windows, errors?.bar.length]).toEqual([0, 0, 0, 0]);
+      expect(errors?.baseline.past.trials).toBe(4);
     }
     const begun = beginStep(past, 200_000);
     expect(refusal(begun, seen(60_000, 120_000), memory)).toContain('before the step');
-    expect(begun.monitoring.errors.baseline).toEqual(past.monitoring.errors.baseline);
+    expect(begun.monitoring.checks).toEqual(past.monitoring.checks);
     expect(tallyStateSchema.parse(JSON.parse(JSON.stringify(begun)))).toEqual(begun);
   });
 
@@ -82,8 +83,8 @@ describe('a tally', () => {
       const latencyMs = { bounds: [100, 200], counts: [requests, 0, 0] };
       return { ...seen(0, 60_000), variants: { s: { requests, errors: 0, latencyMs } } };
     };
-    expect(after(emptyTally, slow(5)).monitoring.slowAboveMs).toBeNull();
-    expect(after(emptyTally, slow(100)).monitoring.slowAboveMs).toBeCloseTo(120);
+    expect(after(emptyTally, slow(5)).monitoring.checks['latency']?.above ?? null).toBeNull();
+    expect(after(emptyTally, slow(100)).monitoring.checks['latency']?.above ?? null).toBeCloseTo(120);
   });
 
   it('counts late windows of a source once, in whatever order they come', () => {

@@ -14,9 +14,10 @@ const FULL = `${SMALLEST}  strategy: canary
     metricLag: 1m
     falseRollbackRate: 2%
     minRequests: 100
-    errorRate: { max: 4%, margin: 0.5% }
-    latency: { quantile: 99%, maxRatio: 1.5 }
-    drift: { maxDistance: 0.2 }
+    errorRate: { max: 4%, margin: 0.5%, dryRun: false }
+    latency: { quantile: 99%, maxRatio: 1.5, dryRun: true }
+    drift: { maxDistance: 0.2, dryRun: true }
+    checks: [ { name: lost, rate: { max: 10%, margin: 1% }, from: { filter: 'metric.type="a.b/c"' }, dryRun: true } ]
     inconclusive: { after: 3h, then: rollBack }
     noData: { after: 20m, then: rollBack }
     incident: ignore
@@ -69,9 +70,10 @@ describe('a policy', () => {
         metricLagSeconds: 180,
         falseRollbackRatio: 0.01,
         minRequests: 50,
-        errorRate: { maxRatio: 0.05, marginRatio: 0.005 },
-        latency: { quantileRatio: 0.95, maxRatio: 1.2 },
+        errorRate: { maxRatio: 0.05, marginRatio: 0.005, dryRun: false },
+        latency: { quantileRatio: 0.95, maxRatio: 1.2, dryRun: false },
         drift: null,
+        checks: [],
         inconclusive: { afterSeconds: 7200, outcome: 'pause' },
         noData: { afterSeconds: 1800, outcome: 'pause' },
         incident: 'pause',
@@ -105,9 +107,10 @@ describe('a policy', () => {
         metricLagSeconds: 60,
         falseRollbackRatio: 0.02,
         minRequests: 100,
-        errorRate: { maxRatio: 0.04, marginRatio: 0.005 },
-        latency: { quantileRatio: 0.99, maxRatio: 1.5 },
-        drift: { maxDistance: 0.2 },
+        errorRate: { maxRatio: 0.04, marginRatio: 0.005, dryRun: false },
+        latency: { quantileRatio: 0.99, maxRatio: 1.5, dryRun: true },
+        drift: { maxDistance: 0.2, dryRun: true },
+        checks: [{ name: 'lost', dryRun: true }],
         inconclusive: { afterSeconds: 10_800, outcome: 'rollBack' },
         noData: { afterSeconds: 1200, outcome: 'rollBack' },
         incident: 'ignore',
@@ -139,7 +142,7 @@ describe('a policy', () => {
   test('switches latency off, and drift on', () => {
     expect(policy(withLine('analysis: { latency: off }')).analysis.latency).toBeNull();
     expect(policy(withLine('analysis: { latency: null }')).analysis.latency).toBeNull();
-    expect(policy(withLine('analysis: { drift: {} }')).analysis.drift).toEqual({ maxDistance: 0.3 });
+    expect(policy(withLine('analysis: { drift: {} }')).analysis.drift).toEqual({ maxDistance: 0.3, dryRun: false });
   });
 
   test('that asks for many replicas gets a maximum to match', () => {
@@ -155,11 +158,16 @@ describe('a policy', () => {
   });
 
   test('that cannot mean what it says is accepted with a warning', () => {
-    const parsed = parsePolicy(withLine('analysis: { metricLag: 3m, noData: { after: 2m } }'));
-    expect(parsed).toMatchObject({
+    expect(parsePolicy(withLine('keepStable: 0s'))).toMatchObject({
       kind: 'ok',
-      warnings: [{ path: 'spec.analysis.noData.after', line: 7, instead: 'more than 3m' }],
+      warnings: [{ path: 'spec.keepStable', line: 7, column: 15, instead: '24h' }],
     });
+  });
+
+  test('is doubted as the caller asks, at the place in the text that the doubt is about', () => {
+    const doubt = { path: 'spec.steps[1].percent', message: 'rather soon', instead: null };
+    const parsed = parsePolicy(withLine('steps: [ { percent: 5 },\n    { percent: 100 } ]'), () => [doubt]);
+    expect(parsed).toMatchObject({ kind: 'ok', warnings: [{ ...doubt, line: 8, column: 16 }] });
   });
 });
 
@@ -311,7 +319,7 @@ describe('whatever is written', () => {
           parsePolicyValue({
             apiVersion: value,
             metadata: value,
-            spec: { match: value, freeze: [value], steps: value },
+            spec: { match: value, freeze: [value], steps: value, analysis: { checks: [value, { from: value }] } },
           }).kind,
         ).toBe('invalid');
       }),

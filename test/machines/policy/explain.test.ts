@@ -43,6 +43,40 @@ test('an explanation leaves out what the policy does not ask for', () => {
   expect(text).not.toMatch(/drift|approve|No share rises/);
 });
 
+test('an explanation says each check of the owner in a sentence, and what comes of it', () => {
+  const text = explainPolicy(
+    policy(
+      '"*"',
+      `  analysis:
+    inconclusive: { after: 6h, then: rollBack }
+    checks:
+      - { name: lost, rate: { max: 10%, margin: 1% }, from: { filter: 'metric.type="a.b/c"' } }
+      - { name: kept, rate: { max: 10%, margin: 1% }, from: { promql: deployed_model_id, of: deployed_model_id * 2 } }
+      - { name: tokens, quantile: {}, from: reported }
+      - { name: distance, drift: {}, from: { requestLog: p.d.t, value: instances.distance }, dryRun: true }
+      - { name: memory, limit: { max: 8 }, from: { modelMonitoring: projects/p/locations/l/modelMonitors/1 } }
+`,
+    ),
+  );
+  const acts = 'until it is met no share rises, and a canary proven worse is rolled back.';
+  expect(text.filter((sentence) => sentence.startsWith('The check '))).toEqual([
+    `The check lost asks for at most 10% of requests, and no more than 1 percentage points above stable, by Cloud Monitoring's metric.type="a.b/c"; ${acts}`,
+    `The check kept asks for at most 10% of what deployed_model_id * 2 counts, and no more than 1 percentage points above stable, by PromQL deployed_model_id; ${acts}`,
+    `The check tokens asks for values at the 95% quantile at most 1.2 times stable's, as evidence messages report; ${acts}`,
+    "The check distance asks for values at most 0.3 from stable's, by instances.distance in the request log p.d.t: a dry run, judged and shown, and never acted on.",
+    'The check memory asks for a latest value of at most 8, by the worst feature of projects/p/locations/l/modelMonitors/1. Above it, or unknown, the share holds: a limit never rolls back by itself, but 6h of that (analysis.inconclusive) rolls back.',
+  ]);
+});
+
+test('an explanation leaves dry runs out of what a rise needs', () => {
+  const text = explainPolicy(policy('"*"', '  analysis: { errorRate: { dryRun: true }, drift: { dryRun: true } }\n'));
+  const [needs = ''] = text.filter((sentence) => sentence.startsWith('Each rise needs'));
+  expect(needs).toContain('latency at the 95% quantile');
+  expect(needs).not.toMatch(/errors|drift/);
+  expect(text).toContain('A dry run, judged and shown, and never acted on: drift at most 0.3.');
+  expect(text.join('\n')).toContain('never acted on: errors at most 5% of requests');
+});
+
 test('a step lasts its hold or the metric lag, whichever is longer', () => {
   const quick = policy('"*"', '  steps: [ { percent: 100, hold: 0s } ]\n  analysis: { metricLag: 90s }\n');
   expect(shortestSeconds(quick)).toBe(90);

@@ -1,10 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import type { ObservedModel, RolloutEvent } from '../../../machines/rollout/events.ts';
-import { emptyRecord, recordSchema } from '../../../machines/rollout/record.ts';
+import { emptyRecord, parseRecord, recordSchema } from '../../../machines/rollout/record.ts';
 import {
   dutyOf,
+  parseRollout,
   snapshotSchemaVersion,
   stepRollout,
   type StoredRollout,
@@ -15,12 +17,22 @@ import { canaryModel, given, onFirstStep, onLastStep, stableModel } from './life
 
 const folder = new URL('./snapshots/', import.meta.url);
 
+const storedSchema = z.looseObject({ schema: z.number(), context: z.looseObject({ policy: z.unknown() }) });
+const schemaOf = (stored: unknown) => storedSchema.parse(stored).schema;
+const contextOf = (stored: unknown) => storedSchema.parse(stored).context;
+
 describe('a stored rollout', () => {
   it('of every released schema is still understood and goes on', () => {
     const files = readdirSync(folder);
     expect(files).toContain(`schema-${snapshotSchemaVersion}.json`);
     for (const file of files) {
-      const rollout = storedRolloutSchema.parse(JSON.parse(readFileSync(new URL(file, folder), 'utf8')));
+      const stored: unknown = JSON.parse(readFileSync(new URL(file, folder), 'utf8'));
+      const rollout = storedRolloutSchema.parse(parseRollout(stored).data);
+      const { context } = rollout;
+      expect(context.tally.monitoring.checks['errorRate']?.hits.baseline.past.trials).toBeGreaterThan(0);
+      const queued = { blessing: context.blessing, policy: contextOf(stored).policy, queuedAt: 0 };
+      const record = { ...emptyRecord('e'), schema: schemaOf(stored), active: stored, queued };
+      expect(parseRecord(record).data).toMatchObject({ active: rollout, queued: { policy: context.policy } });
       expect(dutyOf(rollout)).toBe('watch');
       const aborted = stepRollout(rollout, {
         type: 'operator.aborted',

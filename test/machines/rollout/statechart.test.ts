@@ -576,3 +576,39 @@ describe('found by reading and probing', () => {
     ]);
   });
 });
+
+describe("stable's past", () => {
+  const pastOf = (requests: number, fromAt: number) => ({
+    source: 'monitoring',
+    window: { fromAt, toAt: fromAt + 1000 },
+    variants: { 1: { requests, errors: 1, latencyMs: { bounds: [10], counts: [requests, 0] } } },
+  });
+
+  it('is read while the canary warms up, an hour of periods up to what can be seen', () => {
+    const warming = deployedCanary();
+    const toAt = warming.at - 2000;
+    expect(warming.looks()).toEqual([
+      { type: 'endpoint.read' },
+      { type: 'past.read', window: { fromAt: toAt - 60_000, toAt } },
+    ]);
+    expect(onFirstStep().looks()).toEqual([]);
+  });
+
+  it('is learnt once, window by window, and judges nothing', () => {
+    const windows = [pastOf(100, 900_000), pastOf(200, 901_000)];
+    const learnt = deployedCanary().when({ type: 'past.observed', windows });
+    const again = learnt.when({ type: 'past.observed', windows });
+    const { monitoring } = again.rollout.context.tally;
+    expect(again.rollout).toBe(learnt.rollout);
+    expect([monitoring.checks['errorRate']?.hits.baseline.past.trials, monitoring.checks['latency']?.above]).toEqual([
+      300, 12,
+    ]);
+    expect(learnt.rollout.context.verdicts.monitoring).toBeNull();
+    expect(learnt.looks()).toEqual([{ type: 'endpoint.read' }]);
+  });
+
+  it('comes too late once the share is in effect', () => {
+    const step = onFirstStep();
+    expect(step.when({ type: 'past.observed', windows: [pastOf(100, 900_000)] }).rollout).toBe(step.rollout);
+  });
+});

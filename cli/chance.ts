@@ -1,9 +1,9 @@
 /**
- * How many of so many? Exact draws of counts, from one at a time to a million at once: inversion where the mean is small,
- * Hörmann's transformed rejection above, in a constant number of steps. Nothing here approximates by a normal.
+ * How many of so many, and how sure is that? Exact draws of counts, from one at a time to a million at once: inversion where
+ * the mean is small, Hörmann's transformed rejection above, in a constant number of steps. Nothing here approximates by a normal.
  */
-import type { Random } from '../../emulator/models/random.ts';
-import { logGamma } from '../../machines/analysis/log-gamma.ts';
+import type { Random } from '../emulator/models/random.ts';
+import { logGamma } from '../machines/analysis/log-gamma.ts';
 
 /** Below this mean, counting up is quicker than rejecting. */
 const inversionMeanMax = 10;
@@ -84,4 +84,31 @@ function rejectPoisson(random: Random, mean: number): number {
     if (height <= k * Math.log(mean) - mean - logGamma(k + 1)) return k;
   }
   throw new Error(`no Poisson draw around ${mean} in ${triesMax} tries; the random source is broken`);
+}
+
+/**
+ * Clopper and Pearson's upper bound (1934): the largest ratio that would give `hits` or fewer of `trials` with a chance
+ * of at least 5 %. One-sided: 95 % of such bounds lie above the truth.
+ * @example 0 of 100 gives 1 - 0.05^(1/100) = 0.0295; 3 of 100 gives 0.0757
+ */
+export function upperBound(hits: number, trials: number): number {
+  if (hits >= trials) return 1;
+  let [low, high] = [hits / trials, 1];
+  for (let i = 0; i < 60; i++) {
+    const middle = (low + high) / 2;
+    if (chanceOfAtMost(hits, trials, middle) > 0.05) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
+function chanceOfAtMost(hits: number, trials: number, ratio: number): number {
+  let sum = 0;
+  for (let k = 0; k <= hits; k++) sum += Math.exp(logChance(trials, ratio, k));
+  return sum;
+}
+
+function logChance(n: number, ratio: number, k: number): number {
+  const ways = logGamma(n + 1) - logGamma(k + 1) - logGamma(n - k + 1);
+  return ways + k * Math.log(ratio) + (n - k) * Math.log1p(-ratio);
 }

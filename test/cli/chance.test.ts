@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { drawBinomial, drawPoisson } from '../../../cli/simulate/draws.ts';
-import { seededRandom } from '../../../emulator/models/random.ts';
-import { logGamma } from '../../../machines/analysis/log-gamma.ts';
+import { drawBinomial, drawPoisson, upperBound } from '../../cli/chance.ts';
+import { seededRandom } from '../../emulator/models/random.ts';
+import { logGamma } from '../../machines/analysis/log-gamma.ts';
 
 const lives = 40_000;
 
@@ -56,5 +56,24 @@ describe('a draw', () => {
     const random = seededRandom(9);
     expect([drawBinomial(random, 0, 0.5), drawBinomial(random, 9, 0), drawBinomial(random, 9, 1)]).toEqual([0, 0, 9]);
     expect(drawPoisson(random, 0)).toBe(0);
+  });
+});
+
+describe('Clopper and Pearson’s upper bound', () => {
+  // With k = 0 it solves (1 - p)^n = 0.05; with 1 of 2, 1 - p² = 0.05.
+  it.each([
+    [0, 100, 1 - 0.05 ** (1 / 100)],
+    [0, 1, 0.95],
+    [1, 1, 1],
+    [5, 5, 1],
+    [1, 2, Math.sqrt(0.95)],
+  ])('%i of %i', (hits, trials, expected) => {
+    expect(upperBound(hits, trials)).toBeCloseTo(expected, 8);
+  });
+
+  it('is the ratio at which so few would have a chance of 5 %', () => {
+    // P(X ≤ 1 | n = 10, p) = q^10 + 10 p q^9
+    const p = upperBound(1, 10);
+    expect((1 - p) ** 10 + 10 * p * (1 - p) ** 9).toBeCloseTo(0.05, 8);
   });
 });

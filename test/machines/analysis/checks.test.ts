@@ -1,0 +1,217 @@
+import { describe, expect, it } from 'vitest';
+import type { Signals, VariantCounts } from '../../../machines/analysis/evidence.ts';
+import type { Question } from '../../../machines/analysis/fitness.ts';
+import { judge } from '../../../machines/analysis/judge.ts';
+import { addEvidence, beginStep, emptyTally, type TallyState } from '../../../machines/analysis/tally.ts';
+import type { Verdict } from '../../../machines/analysis/verdict.ts';
+import type { AnalysisPolicy, CheckPolicy } from '../../../machines/policy/policy.ts';
+import { policyOf } from '../rollout/life.ts';
+
+const plain = policyOf('  analysis: { metricLag: 180s, minRequests: 50 }\n').analysis;
+const question: Question = { at: 1e7, percent: 25, nextPercent: 50, maxExcessErrors: 200 };
+const roles = { canaryId: 'c', stableIds: ['s'] };
+const minute = 60_000;
+
+const filter: CheckPolicy['from'] = { kind: 'filter', filter: 'metric.type="custom.googleapis.com/x"', of: null };
+const rate: CheckPolicy = {
+  name: 'refusals',
+  from: filter,
+  rule: { kind: 'rate', maxRatio: 0.2, marginRatio: 0.01 },
+  dryRun: false,
+};
+
+function withChecks(...checks: CheckPolicy[]): AnalysisPolicy {
+  return { ...plain, checks };
+}
+
+function counts(requests: number, signals?: Signals): VariantCounts {
+  const latencyMs = { bounds: [10, 20, 50], counts: [0, requests, 0, 0] };
+  return { requests, errors: Math.round(requests / 100), latencyMs, ...(signals === undefined ? {} : { signals }) };
+}
+
+interface Seen {
+  canary: Signals | undefined;
+  stable: Signals | undefined;
+  source?: string;
+  minutes?: number;
+}
+
+/** A canary and stable alike in all but the signals, after some minutes of a step. */
+function lived(policy: AnalysisPolicy, { canary, stable, source = 'monitoring', minutes = 6 }: Seen): TallyState {
+  let state = emptyTally;
+  const add = (at: number, from: string, variants: Record<string, VariantCounts>): void => {
+    const evidence = { source: from, window: { fromAt: at * minute, toAt: (at + 1) * minute }, variants };
+    state = addEvidence(state, evidence, roles, { windowsMax: 32, sourcesMax: 8 }, policy);
+  };
+  for (let i = 0; i < 60; i += 1)
+    add(i, 'monitoring', { s: counts(1200, source === 'monitoring' ? stable : undefined) });
+  state = beginStep(state, 60 * minute);
+  for (let i = 60; i < 60 + minutes; i += 1) {
+    if (source !== 'monitoring') add(i, 'monitoring', { c: counts(300), s: counts(900) });
+    add(i, source, { c: counts(300, canary), s: counts(900, stable) });
+  }
+  return state;
+}
+
+function verdictOf(policy: AnalysisPolicy, seen: Seen, source: 'monitoring' | 'proxy' = 'monitoring'): Verdict {
+  return judge(lived(policy, seen), source, policy, question);
+}
+
+function textOf(check: string, { reasons }: Verdict): string | undefined {
+  return reasons.find((reason) => reason.check === check)?.text;
+}
+
+const hits = (bad: number, of: number): Signals => ({ refusals: { hits: bad, trials: of } });
+const spread = (...bins: number[]): Signals => ({ tokens: { bounds: [10, 20, 40], counts: bins } });
+
+describe("a check of the owner's", () => {
+  it('on a rate rolls back when the canary is worse by more than the margin, and says the odds', () => {
+    const bad = verdictOf(withChecks(rate), { canary: hits(45, 300), stable: hits(27, 900) });
+    expect(bad.kind).toBe('unhealthy');
+    expect(textOf('refusals', bad)).toMatch(
+      /^refusals: canary 270 of 1,800 \(15 %\), stable 162 of 5,400 \(3 %\): odds [\d,a-z ]+ : 1 that it is worse by more than 1 points/,
+    );
+    expect(verdictOf(withChecks(rate), { canary: hits(9, 300), stable: hits(27, 900) }).kind).toBe('healthy');
+  });
+
+  it("on a quantile compares with stable's own past", () => {
+    const tokens: CheckPolicy = {
+      name: 'tokens',
+      from: filter,
+      rule: { kind: 'quantile', quantileRatio: 0.9, maxRatio: 1.5 },
+      dryRun: false,
+    };
+    const stable = spread(0, 900, 0, 0);
+    expect(verdictOf(withChecks(tokens), { canary: spread(0, 300, 0, 0), stable }).kind).toBe('healthy');
+    const bad = verdictOf(withChecks(tokens), { canary: spread(0, 0, 0, 300), stable });
+    expect(bad.kind).toBe('unhealthy');
+    expect(textOf('tokens', bad)).toContain('tokens: at the 90 % quantile canary has more than 40, stable 20');
+  });
+
+  it('on drift asks for distance and proof', () => {
+    const tokens: CheckPolicy = {
+      name: 'tokens',
+      from: filter,
+      rule: { kind: 'drift', maxDistance: 0.2 },
+      dryRun: false,
+    };
+    const stable = spread(300, 300, 300, 0);
+    expect(verdictOf(withChecks(tokens), { canary: spread(100, 100, 100, 0), stable }).kind).toBe('healthy');
+    const bad = verdictOf(withChecks(tokens), { canary: spread(0, 0, 20, 280), stable });
+    expect([bad.kind, textOf('tokens', bad)]).toEqual([
+      'unhealthy',
+      expect.stringMatching(/^tokens: the canary's values lie 0\.\d+ from stable's .* that they differ/),
+    ]);
+  });
+
+  it('on a limit only holds: a gauge says nothing of chance', () => {
+    const memory: CheckPolicy = { name: 'memory', from: filter, rule: { kind: 'limit', max: 8e9 }, dryRun: false };
+    const at = (value: number): Verdict =>
+      verdictOf(withChecks(memory), { canary: { memory: { value } }, stable: undefined });
+    expect(at(8e9).kind).toBe('healthy');
+    expect([at(9e9).kind, textOf('memory', at(9e9))]).toEqual([
+      'inconclusive',
+      'memory: the canary has 9,000,000,000; at most 8,000,000,000 is fine.',
+    ]);
+  });
+
+  it('on a limit goes by the latest value, whatever order the windows come in', () => {
+    const memory: CheckPolicy = { name: 'memory', from: filter, rule: { kind: 'limit', max: 10 }, dryRun: false };
+    const policy = withChecks(memory);
+    let state = lived(policy, { canary: { memory: { value: 5 } }, stable: undefined });
+    for (const [at, value] of [
+      [80, 7],
+      [79, 99],
+    ] as const) {
+      const window = { fromAt: at * minute, toAt: (at + 1) * minute };
+      const variants = { c: counts(300, { memory: { value } }), s: counts(900) };
+      state = addEvidence(
+        state,
+        { source: 'monitoring', window, variants },
+        roles,
+        { windowsMax: 32, sourcesMax: 8 },
+        policy,
+      );
+    }
+    expect(judge(state, 'monitoring', policy, question).kind).toBe('healthy');
+    const again = beginStep(state, 90 * minute);
+    expect(again.monitoring.checks['memory']?.latest).toBeNull();
+  });
+
+  it('holds the share while it has no numbers of the canary: nothing is never healthy', () => {
+    const verdict = verdictOf(withChecks(rate), { canary: undefined, stable: hits(27, 900) });
+    expect([verdict.kind, textOf('refusals', verdict)]).toEqual([
+      'inconclusive',
+      'refusals: Monitoring has no numbers of the canary since the step took effect.',
+    ]);
+  });
+
+  it("takes a signal of another kind than its rule's for none", () => {
+    const verdict = verdictOf(withChecks(rate), {
+      canary: { refusals: { value: 3 } },
+      stable: { refusals: { value: 3 } },
+    });
+    expect(verdict.kind).toBe('inconclusive');
+  });
+
+  it('whose numbers are reported is judged by the proxy, and Monitoring raises no share without them', () => {
+    const reported = withChecks({ ...rate, from: { kind: 'reported' } });
+    const none = verdictOf(reported, { canary: undefined, stable: undefined });
+    expect(textOf('refusals', none)).toContain('nobody has sampled or reported');
+    const seen = { canary: hits(9, 300), stable: hits(27, 900), source: 'proxy a' };
+    expect(verdictOf(reported, seen).kind).toBe('healthy');
+    const bad = { canary: hits(60, 300), stable: hits(27, 900), source: 'proxy a' };
+    expect(verdictOf(reported, bad, 'proxy').kind).toBe('unhealthy');
+  });
+
+  it('in a dry run is judged and shown, and never acted on', () => {
+    const bad = { canary: hits(60, 300), stable: hits(27, 900) };
+    const dry = verdictOf(withChecks({ ...rate, dryRun: true }), bad);
+    expect(dry.kind).toBe('healthy');
+    expect(dry.reasons.find(({ check }) => check === 'refusals')).toMatchObject({
+      kind: 'unhealthy',
+      dryRun: true,
+      text: expect.stringContaining('Dry run: refusals: canary 360 of 1,800'),
+    });
+    const missing = verdictOf(withChecks({ ...rate, dryRun: true }), { canary: undefined, stable: undefined });
+    expect(missing.kind).toBe('healthy');
+  });
+
+  it('in a dry run leaves the share to a person where no other acts', () => {
+    const dry = { ...plain, latency: null, errorRate: { ...plain.errorRate, dryRun: true } };
+    const verdict = verdictOf(dry, { canary: undefined, stable: undefined });
+    expect([verdict.kind, textOf('checks', verdict)]).toEqual([
+      'inconclusive',
+      'Every check is a dry run: only a person can raise the share.',
+    ]);
+  });
+
+  it('in a dry run takes nothing from what the others may bet', () => {
+    const bad = { canary: hits(45, 300), stable: hits(27, 900) };
+    const oddsOf = (policy: AnalysisPolicy) => {
+      const { reasons } = verdictOf(policy, { ...bad, minutes: 2 });
+      return reasons.find(({ check, dryRun }) => check === 'refusals' && dryRun !== true)?.numbers['odds'];
+    };
+    const dryRun: CheckPolicy = { ...rate, name: 'other', dryRun: true };
+    expect(oddsOf(withChecks(rate))).toBeDefined();
+    expect(oddsOf(withChecks(rate, dryRun))).toBe(oddsOf(withChecks(rate)));
+  });
+});
+
+describe('two sources', () => {
+  it("do not raise a share against each other: the proxy's doubt holds what Monitoring would allow", () => {
+    let state = lived(plain, { canary: undefined, stable: undefined });
+    expect(judge(state, 'monitoring', plain, question).kind).toBe('healthy');
+    const doubtful = { ...counts(300), errors: 9 };
+    for (let i = 60; i < 63; i += 1) {
+      const window = { fromAt: i * minute, toAt: (i + 1) * minute };
+      const evidence = { source: 'proxy a', window, variants: { c: doubtful, s: counts(900) } };
+      state = addEvidence(state, evidence, roles, { windowsMax: 32, sourcesMax: 8 }, plain);
+    }
+    const verdict = judge(state, 'monitoring', plain, question);
+    expect([verdict.kind, textOf('sources', verdict)]).toEqual([
+      'inconclusive',
+      expect.stringMatching(/^The proxy does not agree: Canary 27 errors in 900 requests .* odds \d+ : 1/),
+    ]);
+  });
+});
