@@ -94,15 +94,17 @@ export function pastRate({ past }: Baseline): number {
   return smoothed(past);
 }
 
+/** Stable's rate over its past as it was counted; 0 if nothing is known. */
+export function longRate({ past }: Baseline): number {
+  return past.trials === 0 ? 0 : past.hits / past.trials;
+}
+
 /**
  * As high as stable's rate may well be just now: the highest of its past and of what its last windows, and this one, show
- * beyond one standard error. It follows stable upwards at once. A window without stable leaves the past alone, for the last
- * windows may be hours old. 0 if nothing is known.
+ * beyond one standard error. It follows stable upwards at once. 0 if nothing is known.
  */
-export function highRate({ past, recent }: Baseline, window: Count): number {
-  const pastOnly = past.trials === 0 ? 0 : past.hits / past.trials;
-  if (window.trials === 0) return pastOnly;
-  return Math.max(pastOnly, atLeast(total([...recent, window])), atLeast(window));
+export function highRate(baseline: Baseline, window: Count): number {
+  return Math.max(longRate(baseline), atLeast(total([...baseline.recent, window])), atLeast(window));
 }
 
 /** As low as stable's rate may well be: one standard error below its past, less where its last windows are lower still. */
@@ -115,9 +117,15 @@ export function lowRate({ past, recent }: Baseline): number {
  * hold the canary's against it, and only the split between the two tells anything. A window without stable cannot say so.
  */
 export function isUpset(baseline: Baseline, window: Count, beyond: number): boolean {
-  if (window.trials === 0) return false;
   const now = Math.max(atLeast(window), atLeast(total([...baseline.recent, window])));
   return now > Math.max(2 * pastRate(baseline), beyond);
+}
+
+/** Has stable an outage, or had one in its latest windows? Three deviations and three hits above its past are not chance. */
+export function hasOutage({ past, recent }: Baseline): boolean {
+  const { hits, trials } = total(recent);
+  const expected = smoothed(past) * trials;
+  return hits > expected + 3 * Math.sqrt(expected) + 3;
 }
 
 /**

@@ -33,6 +33,8 @@ export const beta = 0.05;
 const excessLeast = 0.0005;
 /** Requests may be served blind up to so many times what finding the excess takes at best. */
 const proportion = 3.5;
+/** However soon evidence comes, to be sure takes about a minute: so much at most is proven by one (`minuteGainMax`). */
+const actSecondsMin = 60;
 
 /**
  * Let U bound the canary's excess. To find U takes ln(1/α) / KL(p_s + U ‖ allowed) canary requests at best (Wald 1945). The
@@ -46,7 +48,7 @@ export function mayClimb(test: HitTest, allowance: Allowance, climb: Climb): Cli
   const excess = excessAtMost(test, allowance.margin, beta);
   const edge = allowedRate(stableRate, allowance);
   const worst = Math.min(stableRate + excess, 1);
-  const seconds = climb.actSeconds + (climb.nextPercent >= 100 ? patienceSeconds : 0);
+  const seconds = Math.max(climb.actSeconds, actSecondsMin) + (climb.nextPercent >= 100 ? patienceSeconds : 0);
   const blindRequests = (climb.nextPercent / 100) * climb.requestsPerSecond * seconds;
   const isWithinAllowed = worst <= edge * (1 + 1e-9) || excess <= excessLeast;
   const needed = isWithinAllowed

@@ -14,6 +14,7 @@ import {
   baselineSchema,
   highRate,
   isUpset,
+  longRate,
   lowRate,
   noBaseline,
   overdispersion,
@@ -32,6 +33,12 @@ export const hitTestSchema = z.strictObject({
   /** Evidence that the canary is not worse than stable by m, per m of `excessGrid`. */
   betterSplit: logsSchema,
   betterBar: logsSchema,
+  /** The canary's trials since stable's last one. */
+  aloneTrials: z.number().min(0).default(0),
+  /** Evidence that the canary is worse since stable had its last trial, without patience; empty while stable has some. */
+  alone: logsSchema.default([]),
+  /** How much of what a minute may prove is used up, in nats. */
+  spent: z.number().min(0).default(0),
   baseline: baselineSchema,
 });
 
@@ -60,6 +67,9 @@ export const noHitTest: HitTest = {
   bar: [],
   betterSplit: [],
   betterBar: [],
+  aloneTrials: 0,
+  alone: [],
+  spent: 0,
   baseline: noBaseline,
 };
 
@@ -77,16 +87,23 @@ const ratioMax = 50;
 /** A bar of 0 would make the first hit a proof. */
 const barMin = 1e-5;
 /**
- * One minute alone, or a window that is shorter, proves nothing beyond this, in nats: a burst that only the canary meets is
- * over in the next. Divided by
- * the overdispersion once more: where stable has bursts, so has the canary.
+ * What a minute may prove, in nats: a burst that only the canary meets is over in the next. Windows shorter than a minute
+ * draw on a store that fills at that pace, and is up to twice as large where the canary is hit so often that a burst would
+ * not explain it. Divided by the overdispersion: where stable has bursts, so has the canary.
  */
-const windowGainMax = 4;
+const minuteGainMax = 4;
+const storeMax = 5;
+/** How often a burst that stable never had is believed to hit. */
+const burstRate = 0.15;
+/** So many trials of the canary's in a row without one of stable's: stable has no share, and is not merely quiet. */
+const aloneTrialsMin = 5;
 /**
  * Without stable beside it a jump may be an outage: so long must it last at least. Longer than most outages; at a share of
  * 100 % this is what it costs not to take one for the canary's fault.
  */
 export const patienceSeconds = 480;
+/** Of R in `isSuspect`: one false suspicion in so many minutes at most. */
+const suspectLog = Math.log(1000);
 /** What a proof takes beyond the weight of its start, about: ln(1/α) and what is bet on other tests and alternatives. */
 const proofGain = 5;
 /** Margins for which the canary's excess is bounded, from the policy's own to 1. */
@@ -101,26 +118,26 @@ export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allo
   const weight = startWeight(test.seconds, seconds);
   const ratio = ratioFor(baseline, allowance);
   const spread = overdispersion(baseline, canary, stable, seconds);
-  const factorOfBar = stable.trials > 0 ? barFactor : barFactorAlone;
-  const bar = clamp(allowedRate(factorOfBar * highRate(baseline, stable), allowance), barMin, 0.99);
-  const most = stable.trials > 0 ? (windowGainMax * Math.max(1, seconds / 60)) / spread : gainAlone(weight, seconds);
-  const capped = (gain: number): number => Math.min(most, gain);
+  const aloneTrials = stable.trials > 0 ? 0 : test.aloneTrials + canary.trials;
+  const isAlone = aloneTrials >= aloneTrialsMin;
+  const high = isAlone ? barFactorAlone * longRate(baseline) : barFactor * highRate(baseline, stable);
+  const bar = clamp(allowedRate(high, allowance), barMin, 0.99);
   const after = addToBaseline(baseline, stable, seconds);
   const known = pastRate(after);
-  const isTelling = !isUpset(baseline, stable, allowedRate(pastRate(baseline), allowance));
+  const isTelling = isAlone || !isUpset(baseline, stable, allowedRate(pastRate(baseline), allowance));
   const grid = excessGrid(allowance.margin);
+  const splitGains = alternatives.map(({ factor }) => splitGain(canary, stable, ratio, factor) / spread);
+  const barGains = alternatives.map(({ factor }) => (isTelling ? rateGain(canary, bar, factor) / spread : 0));
+  const beyondBurst = rateGain(canary, Math.max(bar, burstRate), 2);
+  const most = isAlone ? gainAlone(weight, seconds) : Number.POSITIVE_INFINITY;
+  const capped = (gain: number): number => Math.min(most, gain);
+  const worse = {
+    split: carryOn(test.split, splitGains.map(capped), weight),
+    bar: carryOn(test.bar, barGains.map(capped), weight),
+  };
   return {
     seconds: test.seconds + seconds,
-    split: carryOn(
-      test.split,
-      alternatives.map(({ factor }) => capped(splitGain(canary, stable, ratio, factor) / spread)),
-      weight,
-    ),
-    bar: carryOn(
-      test.bar,
-      alternatives.map(({ factor }) => (isTelling ? capped(rateGain(canary, bar, factor) / spread) : 0)),
-      weight,
-    ),
+    ...(isAlone ? { ...worse, spent: 0 } : held(test, worse, { weight, seconds, spread, beyondBurst })),
     betterSplit: carryOn(
       test.betterSplit,
       grid.map((margin) => {
@@ -134,7 +151,35 @@ export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allo
       grid.map((margin) => (isTelling ? notWorseGain(canary, known, margin) / spread : 0)),
       weight,
     ),
+    aloneTrials,
+    alone: isAlone ? carryOn(test.alone, barGains, seconds / 60) : [],
     baseline: after,
+  };
+}
+
+type Worse = Pick<HitTest, 'split' | 'bar'>;
+
+interface Pace {
+  weight: number;
+  seconds: number;
+  spread: number;
+  /** Evidence of the window alone that this is more than a burst. */
+  beyondBurst: number;
+}
+
+/** Takes from all alike what the window proves beyond what is left in the store: a mean that is lowered stays below 1. */
+function held(test: HitTest, worse: Worse, { weight, seconds, spread, beyondBurst }: Pace): Worse & { spent: number } {
+  const store = seconds < 60 ? storeMax + Math.min(storeMax, Math.max(0, beyondBurst)) : minuteGainMax;
+  const paced = (minuteGainMax * seconds) / 60 / spread;
+  const spent = Math.max(0, test.spent - paced);
+  const left = Math.max(paced, store / spread - spent);
+  const before = test.bar.length === 0 ? 0 : Math.exp(worseLog(test));
+  const growth = worseLog(worse) - Math.log(before + weight);
+  const over = Math.max(0, growth - left);
+  return {
+    split: worse.split.map((log) => log - over),
+    bar: worse.bar.map((log) => log - over),
+    spent: Math.max(0, spent + growth - over),
   };
 }
 
@@ -144,13 +189,23 @@ export function addPast(test: HitTest, stable: Count, seconds: number): HitTest 
 }
 
 /** The logarithm of the e-value that the canary is hit more often than allowed. 0 before the first window. */
-export function worseLog({ split, bar }: HitTest): number {
+export function worseLog({ split, bar }: Worse): number {
   if (bar.length === 0) return 0;
   const parts = alternatives.flatMap(({ weight }, i) => [
     { log: split[i] ?? 0, weight: weight / 2 },
     { log: bar[i] ?? 0, weight: weight / 2 },
   ]);
   return logWeighted(parts);
+}
+
+/**
+ * Is it time to ask stable? True when the canary, with nobody beside it, is hit so much more often than stable was that chance
+ * alone would show it once in 1000 minutes at most (Shiryaev and Roberts: R ← (R + minutes) · e^gain, so R - minutes has mean
+ * 0). It may still be an outage that stable would share: a reason to compare again, and no proof.
+ */
+export function isSuspect({ alone }: HitTest): boolean {
+  if (alone.length === 0) return false;
+  return logWeighted(alternatives.map(({ weight }, i) => ({ log: alone[i] ?? 0, weight }))) >= suspectLog;
 }
 
 /**
@@ -185,7 +240,7 @@ function ratioFor(baseline: Baseline, allowance: Allowance): number {
 
 /** Shared out so that a proof from a standing start takes the patience, however late it begins. */
 function gainAlone(weight: number, seconds: number): number {
-  return Math.min(windowGainMax, ((proofGain - Math.log(weight)) * seconds) / patienceSeconds);
+  return Math.min(minuteGainMax, ((proofGain - Math.log(weight)) * seconds) / patienceSeconds);
 }
 
 /** Null: the canary's rate ≥ stable's + margin. The alternative is stable's rate, where a good canary lies. */

@@ -8,11 +8,16 @@ import { total } from './baseline.ts';
 import { type Check, checksOf } from './checks.ts';
 import type { Count } from './evalue.ts';
 import { type Case, fitness, type Question } from './fitness.ts';
-import { contradiction, provenWorse } from './proof.ts';
+import { isSuspect } from './hit-test.ts';
+import { contradiction, numbersOf, provenWorse } from './proof.ts';
+import { seen } from './said.ts';
 import { mismatchLog } from './sample-ratio.ts';
 import { count, fraction, percent } from './sentences.ts';
-import type { Source, Tally, TallyState } from './tally.ts';
+import { runningOf, type Source, type Tally, type TallyState } from './tally.ts';
 import type { Reason, Verdict } from './verdict.ts';
+
+/** The reason that asks for a share at which stable serves beside the canary. */
+export const suspicionCheck = 'suspicion';
 
 /** Shares may differ by so much of the smaller one before anybody is told, however sure it is. */
 const mismatchMin = 0.2;
@@ -42,9 +47,11 @@ function reasonsFor(asked: Case): Reason[] {
   const worse = provenWorse(state, source, acting, policy);
   if (worse !== null) return [worse, ...dryRuns];
   const few = fewRequests(tally, policy);
-  if (few !== null) return [few, ...dryRuns];
+  const suspected = suspicion(tally, acting);
+  if (few !== null) return [few, ...suspected, ...dryRuns];
   const reasons = [
     policy.errorRate.dryRun ? null : outage(tally, policy),
+    ...suspected,
     mismatch(tally, policy, question),
     source === 'monitoring' ? contradiction(state, acting, policy) : null,
     ...acting.map((check) => fitness(asked, check)),
@@ -93,6 +100,14 @@ function outage(tally: Tally, { errorRate, minRequests }: AnalysisPolicy): Reaso
     stableRequests: stable.trials,
   };
   return { check: 'outage', kind: 'inconclusive', text, numbers };
+}
+
+/** Nobody is left to compare with, and the canary is far worse than stable was: the share before would tell whose fault it is. */
+function suspicion(tally: Tally, checks: Check[]): Reason[] {
+  const check = checks.find((one) => isSuspect(runningOf(tally, one).hits));
+  if (check === undefined) return [];
+  const text = `${seen(tally, check)} before: far worse, and nobody is left to compare with. It may be an outage.`;
+  return [{ check: suspicionCheck, kind: 'inconclusive', text, numbers: numbersOf(tally, check) }];
 }
 
 /** The shares observed are not those intended: the split is not in effect, or counts are missing. */

@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import type { AnalysisPolicy } from '../policy/policy.ts';
-import { countSchema, recentMax } from './baseline.ts';
+import { countSchema, hasOutage, recentMax } from './baseline.ts';
 import { allowanceOf, type Check, checksOf, countIn, countOf, latestOf, valuesOf } from './checks.ts';
 import type { Count } from './evalue.ts';
 import {
@@ -189,6 +189,11 @@ export function runningOf(tally: Tally, check: Check): Running {
 /** Stable's counts of the step, or all that is known of it where it took nothing in the step. */
 export function comparison({ step, rollout }: Tally): VariantCounts {
   return step.stable.requests > 0 ? step.stable : rollout.stable;
+}
+
+/** Has stable an outage, or had one in its latest windows, by any of the checks? */
+export function isShared({ checks }: Tally): boolean {
+  return Object.values(checks).some(({ hits }) => hasOutage(hits.baseline));
 }
 
 export function errorsOf({ errors, requests }: VariantCounts): Count {

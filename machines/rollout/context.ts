@@ -59,6 +59,8 @@ export const contextSchema = z.strictObject({
   }),
   /** Which step's share is desired; -1 before the first. */
   stepIndex: z.int(),
+  /** How often 100 % was left to compare again, of which outages that stable shared do not count. */
+  suspicions: z.int().min(0).default(0),
   /** Since when the desired share is in effect; null while it is not. */
   effectAt: z.number().nullable(),
   /** When the state's waiting began: entering it, or a person's resume. Bounds count from here. */
@@ -120,6 +122,7 @@ export function beginContext({ id, endpoint, canaryId, blessing, policy, at }: R
     reserved: [],
     traffic: { desired: {}, confirmed: null, attempted: [], generation: 0 },
     stepIndex: -1,
+    suspicions: 0,
     effectAt: null,
     waitingSince: at,
     isApproved: false,

@@ -1,7 +1,16 @@
 /** What is true now? Claims about a rollout's context and the event at hand. Total: no claim throws. */
 import { refusal } from '../analysis/tally.ts';
 import { machineLimits } from './limits.ts';
-import { canaryMayServe, currentStep, exhaustedWait, freezeOf, isFresh, type Moment, owedReserve } from './moment.ts';
+import {
+  canaryMayServe,
+  currentStep,
+  exhaustedWait,
+  freezeOf,
+  isDoubted,
+  isFresh,
+  type Moment,
+  owedReserve,
+} from './moment.ts';
 import { isSameModel } from './resource-name.ts';
 import { isEmptySplit, isSameSplit } from './split.ts';
 
@@ -158,6 +167,19 @@ export function isNewPast({ context, event }: Moment): boolean {
 export function isUnhealthy({ context }: Moment): boolean {
   const { monitoring, proxy } = context.verdicts;
   return (monitoring?.kind === 'unhealthy' || proxy?.kind === 'unhealthy') && canRestore({ context });
+}
+
+/**
+ * The canary fails where nobody is left to compare with. At the share before, the split between the two tells in seconds
+ * whether it is the canary or an outage; to lower a share needs no proof.
+ */
+export function isSuspected({ context }: Moment): boolean {
+  return isDoubted(context) && context.stepIndex > 0 && context.foreign === null && canRestore({ context });
+}
+
+/** Again: it was as good as stable at the share before, and fails alone once more. */
+export function isSuspectedAgain(moment: Moment): boolean {
+  return isSuspected(moment) && moment.context.suspicions + 1 >= machineLimits.suspicionsMax;
 }
 
 /** Stable is still whole. Another instance may have ordered its removal as soon as that was decided. */

@@ -8,6 +8,8 @@ export const machineLimits = {
   retrySecondsMax: 60,
   /** A share that could not be raised for this long is not worth waiting for: roll back. */
   shiftSecondsMax: 30 * 60,
+  /** Times that a canary fails alone at 100 % and not beside stable: once may be chance, an outage that just ended. */
+  suspicionsMax: 2,
   /** Reading the endpoint and the model to begin with; longer than any outage that heals by itself. */
   prepareSecondsMax: 60 * 60,
   /** A deployment has a deadline of its own; what else an operation does takes minutes. */

@@ -1,4 +1,5 @@
 /** What do claims and updates read? A rollout's context together with the event at hand, and what follows from both. */
+import { suspicionCheck } from '../analysis/judge.ts';
 import type { FreezeWindow, Step } from '../policy/policy.ts';
 import { isFrozen } from '../policy/windows.ts';
 import type { Context } from './context.ts';
@@ -43,6 +44,13 @@ export function isFresh({ context, event }: Moment): boolean {
   const { metricLagSeconds } = context.policy.analysis;
   const holdSeconds = Math.max(currentStep(context)?.holdSeconds ?? 0, 60);
   return verdict !== null && verdict.toAt >= event.at - (metricLagSeconds + holdSeconds) * 1000;
+}
+
+/** A verdict that asks for a share at which stable serves beside the canary. */
+export function isDoubted({ verdicts }: Context): boolean {
+  return [verdicts.monitoring, verdicts.proxy].some((verdict) =>
+    verdict?.reasons.some(({ check }) => check === suspicionCheck),
+  );
 }
 
 /** The replicas that are to be held next, or, going back, given back next. */

@@ -196,6 +196,10 @@ export const rolloutMachine = setup({
             observing: {
               id: 'observing',
               initial: 'holding',
+              always: [
+                { guard: 'isSuspectedAgain', target: '#rollingBack', actions: 'blameSuspicion' },
+                { guard: 'isSuspected', target: 'moving', actions: 'stepBackToCompare' },
+              ],
               on: {
                 'operator.resumed': { guard: 'hasForeign', target: '#promoting', actions: 'adoptFound' },
                 'operator.promoted': { guard: 'hasForeign', target: '#promoting', actions: 'adoptFound' },

@@ -1,8 +1,8 @@
 /** What changes in a rollout's memory? Pure updates of the context, one per action of the statechart. */
 
-import { judge } from '../analysis/judge.ts';
 import type { Evidence } from '../analysis/evidence.ts';
-import { addEvidence, beginStep, refusal, type Roles, sourceOf } from '../analysis/tally.ts';
+import { judge, suspicionCheck } from '../analysis/judge.ts';
+import { addEvidence, beginStep, isShared, refusal, type Roles, sourceOf } from '../analysis/tally.ts';
 import type { Context } from './context.ts';
 import type { RolloutEvent } from './events.ts';
 import { machineLimits } from './limits.ts';
@@ -153,6 +153,17 @@ export function stepBack({ context, event }: Moment): Update {
   return { ...desireStep({ ...context, foreign: null }, stepIndex, event), foreign: context.foreign };
 }
 
+/** Wants the share of the step before again, where stable serves beside the canary and the two can be compared. */
+export function stepBackToCompare({ context, event }: Moment): Update {
+  const percent = context.policy.steps[context.stepIndex - 1]?.percent ?? 0;
+  return {
+    ...desireStep(context, context.stepIndex - 1, event),
+    suspicions: context.suspicions + 1,
+    promotedAt: null,
+    reason: `${doubt(context)} Going back to ${percent} % to compare.`,
+  };
+}
+
 /** Wants the recorded stable split back; a split that somebody else made loses only the canary's share. */
 export function desireStable({ context }: Moment): Update {
   if (context.traffic.generation === 0) return {};
@@ -190,7 +201,9 @@ export function weigh({ context, event }: Moment): Update {
     nextPercent: policy.steps[stepIndex + 1]?.percent ?? null,
     maxExcessErrors: policy.exposure.maxExcessErrors,
   });
-  return { tally, verdicts: { ...context.verdicts, [source]: verdict } };
+  // An outage that stable shares was no fault of the canary's, and is not held against it.
+  const suspicions = isShared(tally[source]) ? 0 : context.suspicions;
+  return { tally, suspicions, verdicts: { ...context.verdicts, [source]: verdict } };
 }
 
 /** Stable's past, window by window: how it is by nature, and how much it moves. */
@@ -275,6 +288,11 @@ export function blameVerdict({ context, event }: Moment): Update {
       .filter((reason) => reason.kind === 'unhealthy' && reason.dryRun !== true)
       .map((reason) => reason.text) ?? [];
   return ending(context, event, 'rolledBack', `${why.join(' ')} (${verdict?.source})`, verdict ?? null);
+}
+
+export function blameSuspicion({ context, event }: Moment): Update {
+  const again = 'As before, it fails where it serves alone, and not beside stable.';
+  return ending(context, event, 'rolledBack', `${doubt(context)} ${again}`);
 }
 
 export function blameSilence(moment: Moment): Update {
@@ -421,6 +439,12 @@ function ending(
     paused: null,
     ...noTrouble,
   };
+}
+
+/** The sentence of the verdict that doubts. */
+function doubt({ verdicts }: Context): string {
+  const reasons = [verdicts.monitoring, verdicts.proxy].flatMap((verdict) => verdict?.reasons ?? []);
+  return reasons.find(({ check }) => check === suspicionCheck)?.text ?? '';
 }
 
 function impatience(moment: Moment): string {

@@ -8,6 +8,7 @@ import {
   excessGrid,
   type HitTest,
   hitTestSchema,
+  isSuspect,
   noHitTest,
   worseLog,
 } from '../../../machines/analysis/hit-test.ts';
@@ -42,9 +43,39 @@ describe('what is allowed', () => {
 });
 
 describe('evidence that the canary is worse', () => {
-  it('is nothing before the first window, and then what mpmath 1.3.0 gives', () => {
+  it('is nothing before the first window, and then what the formulas give by hand', () => {
     expect(worseLog(noHitTest)).toBe(0);
-    expect(worseLog(addWindow(noHitTest, pair([20, 200], [10, 1000]), allowance))).toBeCloseTo(3.02273791614, 8);
+    expect(worseLog(addWindow(noHitTest, pair([8, 200], [10, 1000]), allowance))).toBeCloseTo(1.78937146068, 8);
+    expect(worseLog(addWindow(noHitTest, pair([20, 200], [10, 1000]), allowance))).toBeCloseTo(4 + Math.log(0.9), 8);
+  });
+
+  it('grows in a minute of short windows no more than a burst may, and no further by cutting them finer', () => {
+    const proven = after(known, 60, pair([3, 300], [3, 300], 5));
+    const burst = (windows: number, one: ReturnType<typeof pair>): number =>
+      worseLog(after(proven, windows, one)) - worseLog(proven);
+    // Besides, what is bet on a start in this minute.
+    const starts = 0.3;
+    expect(burst(12, pair([5, 50], [0, 50], 5))).toBeLessThan(5 + 4 + starts);
+    expect(burst(60, pair([1, 10], [0, 10], 1))).toBeLessThan(5 + 4 + starts);
+    expect(burst(12, pair([25, 50], [0, 50], 5))).toBeLessThan(2 * 5 + 4 + starts);
+  });
+
+  it('proves a canary that fails always within its first seconds', () => {
+    expect(worseLog(after(known, 1, pair([5, 5], [1, 95], 5)))).toBeGreaterThan(proof);
+  });
+
+  it('takes a window without stable for a quiet one while the canary has few requests too', () => {
+    const quiet = after(known, 3, pair([1, 1], [0, 0], 5));
+    expect(worseLog(quiet)).toBeGreaterThan(proof);
+    expect(isSuspect(quiet)).toBe(false);
+  });
+
+  it('is suspect within seconds where nobody is left to compare with, which proves nothing, and not beside stable', () => {
+    const alone = after(after(known, 12, pair([6, 600], [6, 600], 5)), 1, pair([30, 100], [0, 0], 5));
+    expect(isSuspect(alone)).toBe(true);
+    expect(worseLog(alone)).toBeLessThan(0);
+    expect(isSuspect(after(alone, 1, pair([30, 100], [30, 100], 5)))).toBe(false);
+    expect(isSuspect(after(known, 1000, pair([2, 100], [0, 0], 5)))).toBe(false);
   });
 
   it('never passes 1/α in one minute, however bad, and does in two', () => {

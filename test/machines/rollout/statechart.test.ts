@@ -119,7 +119,7 @@ describe('a bad canary', () => {
     const life = onFirstStep().after(5).monitored(bad);
     expect(life.state).toBe('rollingBack');
     expect(life.desired).toEqual({ 1: 100 });
-    expect(life.rollout.context.ending?.reason).toContain('750 errors in 1,250 requests (60 %)');
+    expect(life.rollout.context.ending?.reason).toContain('375 errors in 625 requests (60 %)');
   });
 
   it('is taken off by what a proxy saw, without waiting for Monitoring', () => {
@@ -145,11 +145,49 @@ describe('a bad canary', () => {
     expect(paused.after(5).monitored(bad).state).toBe('rollingBack');
   });
 
-  it('is taken off after promotion, while stable is kept', () => {
+  it('goes back from 100 % to the share before when it fails there alone, and is told apart from an outage', () => {
     const kept = onLastStep(policyOf('  keepStable: 1h\n')).after(12).monitored(good).after(0);
-    // Nobody is left to compare with, and an outage must not look like the canary: this takes its time.
-    expect(kept.after(60).reported(bad).state).toBe('observing');
-    expect(kept.after(900).reported(bad).state).toBe('rollingBack');
+    const doubted = kept.after(60).reported(bad);
+    expect(doubted.state).toBe('shifting');
+    expect(doubted.desired).toEqual({ 1: 75, [canaryId]: 25 });
+    expect(doubted.rollout.context.promotedAt).toBeNull();
+    expect(doubted.rollout.context.reason).toContain('Going back to 25 % to compare.');
+    const comparing = doubted.applied();
+    expect(comparing.state).toBe('analysing');
+    expect(comparing.after(5).reported(bad).state).toBe('rollingBack');
+    const outage = { ...good, errors: 3000 };
+    expect(comparing.after(5).reported(bad, outage).state).toBe('analysing');
+  });
+
+  it('rises again on healthy evidence, and is taken off when it fails alone once more', () => {
+    const doubted = onLastStep().after(12).reported(bad).applied();
+    expect(doubted.after(12).reported(good).after(0).state).toBe('analysing');
+    const risen = doubted.after(12).monitored(good).after(0);
+    expect(risen.desired).toEqual({ [canaryId]: 100 });
+    const again = risen.applied().after(12).reported(bad);
+    expect(again.state).toBe('rollingBack');
+    expect(again.rollout.context.ending?.reason).toContain('As before, it fails where it serves alone');
+  });
+
+  it('is not held to have failed before when stable had an outage then, too', () => {
+    const doubted = onLastStep().after(12).reported(bad).applied();
+    const outage = doubted.after(12).monitored(bad, { ...good, errors: 3000 });
+    expect(outage.rollout.context.suspicions).toBe(0);
+  });
+
+  it('stays where it is while somebody else’s split stands, or stable is being removed, or there is no share before', () => {
+    const alone = onLastStep(policyOf('  steps: [ { percent: 100, hold: 10s } ]\n'));
+    expect(alone.after(12).reported(bad).state).toBe('observing');
+    const generation = onLastStep().rollout.context.traffic.generation;
+    const foreign = onLastStep().when({
+      type: 'traffic.foreign',
+      found: { 1: 50, [canaryId]: 50 },
+      models: [],
+      generation,
+    });
+    expect(foreign.after(12).reported(bad).state).toBe('observing');
+    const retiring = onLastStep().after(12).monitored(good).after(0).after(20);
+    expect(retiring.after(5).reported(bad).place).toBe('forward.observing.retiring');
   });
 
   it('does not count what was seen before the step took effect', () => {
