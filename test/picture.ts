@@ -30,7 +30,8 @@ ${dutiesOf(rolloutMachine)}
 ## Every arrow
 
 Of the arrows of one state that answer the same event, the first whose claim is true is taken. A state's own arrows come
-before those of the states around it. Updates are functions in \`machines/rollout/updates.ts\`.
+before those of the states around it. Updates are functions in
+\`operations.ts\`, \`shares.ts\`, \`people.ts\` and \`endings.ts\` of \`machines/rollout\`.
 
 ${tableOf(rolloutMachine)}
 `;

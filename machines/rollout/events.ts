@@ -49,3 +49,8 @@ export type RolloutEvent =
 export function actorOf(event: RolloutEvent): string | null {
   return 'by' in event ? event.by : null;
 }
+
+/** The same, as a sentence's subject. */
+export function actorName(event: RolloutEvent): string {
+  return actorOf(event) ?? 'the controller';
+}

@@ -78,3 +78,20 @@ export function stableWithin(context: Context, found: Split): Split {
   const rest = withoutCanary(found, context.canaryId);
   return isEmptySplit(rest) ? (context.stable ?? {}) : rest;
 }
+
+/** Why the waiting ended: how long it was, and what was seen. */
+export function impatience(moment: Moment): string {
+  const wait = exhaustedWait(moment);
+  const verdict = moment.context.verdicts.monitoring;
+  const seen =
+    verdict?.reasons.flatMap(({ text, dryRun }) => (dryRun === true ? [] : [text])).join(' ') ??
+    'Monitoring shows no request of the canary.';
+  const minutes = Math.round((moment.event.at - moment.context.waitingSince) / 6000) / 10;
+  return `No conclusion after ${minutes} minutes (${wait?.kind ?? 'noData'}): ${seen}`;
+}
+
+/** The sentence of the verdict that doubts. */
+export function doubt({ verdicts }: Context): string {
+  const reasons = [verdicts.monitoring, verdicts.proxy].flatMap((verdict) => verdict?.reasons ?? []);
+  return reasons.find(({ check }) => check === suspicionCheck)?.text ?? '';
+}

@@ -1,7 +1,7 @@
 /**
  * What happens next? The life of a rollout as a statechart: states, arrows, and the names of claims and updates.
- * Claims are in guards.ts, updates in updates.ts. `meta.owes` names the one thing that a state owes the world; the
- * engine does it for as long as the state lasts, so that a crash at any moment is healed by doing it again.
+ * Claims are in guards.ts, updates in operations.ts, shares.ts, people.ts and endings.ts. `meta.owes` names the one thing that
+ * a state owes the world; the engine does it for as long as the state lasts, so that a crash is healed by doing it again.
  */
 import { assign, setup } from 'xstate';
 import { beginContext, type Context, type RolloutInput } from './context.ts';
@@ -9,7 +9,10 @@ import type { RolloutEvent } from './events.ts';
 import * as guards from './guards.ts';
 import { machineLimits } from './limits.ts';
 import type { Moment } from './moment.ts';
-import * as updates from './updates.ts';
+import * as endings from './endings.ts';
+import * as operations from './operations.ts';
+import * as people from './people.ts';
+import * as shares from './shares.ts';
 
 /** `read…`, `poll` and `watch` only look; the others change the world. */
 export type Duty =
@@ -23,6 +26,7 @@ export type Duty =
   | 'clean'
   | 'retire';
 
+const updates = { ...operations, ...shares, ...people, ...endings };
 type Actions = { [Name in keyof typeof updates]: ReturnType<typeof update> };
 
 const update = (change: (moment: Moment) => Partial<Context>) =>
