@@ -190,6 +190,20 @@ export const hardCells: Cell[] = [
     traffic: steady(20),
     errors: alike(() => (second) => (second % 900 >= 600 ? 0.04 : 0.01)),
   },
+  {
+    name: 'outages in waves, watched',
+    ...healthy,
+    traffic: steady(20),
+    errors: alike(() => (second) => (second >= 0 && second % 1800 >= 1500 ? 0.3 : 0.01)),
+    watchSeconds: 2 * 3600,
+  },
+  {
+    name: 'blips, watched',
+    ...healthy,
+    traffic: steady(20),
+    errors: alike(() => (second) => (second >= 0 && second % 1800 >= 1770 ? 0.3 : 0.01)),
+    watchSeconds: 2 * 3600,
+  },
   { name: 'early outage', ...healthy, traffic: steady(20), errors: alike(between(60, 360, 0.3, 0.01)) },
   { name: 'outage at 100 %', ...healthy, traffic: steady(20), errors: alike(between(1500, 1800, 0.3, 0.01)) },
   {
