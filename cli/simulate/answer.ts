@@ -123,10 +123,10 @@ function summarise(
   lived: Lived[],
   seconds: number,
 ): FaultAnswer {
-  const ends: FaultAnswer['ends'] = { proven: 0, rolledBack: 0, paused: 0, waiting: 0 };
+  const ends: FaultAnswer['ends'] = { proven: 0, rolledBack: 0, contained: 0, paused: 0, waiting: 0 };
   for (const { end } of lived) ends[end] += 1;
   const lives = lived.length;
-  const count = kind === 'healthy' ? ends.rolledBack : lives - ends.rolledBack;
+  const count = kind === 'healthy' ? ends.rolledBack : lives - ends.rolledBack - ends.contained;
   const harms = lived.map(({ excessErrors }) => excessErrors);
   const exposures = lived.map(({ exposure }) => exposure);
   const caught = lived.flatMap(({ detectionSeconds: found }) => (found === null ? [] : [found / 60]));

@@ -9,6 +9,7 @@ import type { Policy } from '../../machines/policy/policy.ts';
 import { percentOf, stateOf } from '../../machines/rollout/describe.ts';
 import { effectsOf, looksOf } from '../../machines/rollout/effects.ts';
 import type { RolloutEvent } from '../../machines/rollout/events.ts';
+import { machineLimits } from '../../machines/rollout/limits.ts';
 import { type StoredRollout, startRollout, stepRollout } from '../../machines/rollout/snapshot.ts';
 import { type Cell, horizonSeconds } from './cells.ts';
 import { beginWorld, type Slot, slotSeconds } from './world.ts';
@@ -37,8 +38,11 @@ export const sources = {
 } as const satisfies Record<string, Source>;
 
 export interface LifeResult {
-  /** `proven`: promoted and kept; `waiting`: neither when the horizon came. */
-  end: 'proven' | 'rolledBack' | 'paused' | 'waiting';
+  /**
+   * `proven`: promoted and kept; `contained`: failed alone, and waits for a person at a share where it does not;
+   * `waiting`: none of these when the horizon came.
+   */
+  end: 'proven' | 'rolledBack' | 'contained' | 'paused' | 'waiting';
   minutes: number;
   minutesTo100: number | null;
   /** Errors (or slow answers, where that is the fault) of the canary beyond stable's, on average. */
@@ -57,7 +61,7 @@ const model = 'projects/demo/locations/us-central1/models/delays';
 const endpoint = 'projects/demo/locations/us-central1/endpoints/1';
 /** Second 0 of a life, in milliseconds: when the first share takes effect. */
 const beginAt = 1_000_000 * 3_600_000;
-const usualPastSeconds = 3600;
+const usualPastSeconds = 3 * 3600;
 
 /** The policy of the study: the default one with its holds set to nothing, reading as late as the source is. */
 export function studyPolicy(source: Source, spec = ''): Policy {
@@ -141,7 +145,7 @@ export function liveOnce(policy: Policy, cell: Cell, seed: number, source: Sourc
   }
 
   function result(end: LifeResult['end'], { context }: StoredRollout): LifeResult {
-    const isCaught = end === 'rolledBack' && !Number.isNaN(shown.harmAt);
+    const isCaught = (end === 'rolledBack' || end === 'contained') && !Number.isNaN(shown.harmAt);
     return {
       end,
       minutes: second / 60,
@@ -191,9 +195,11 @@ function dueWindow(rollout: StoredRollout, now: number, source: Source): { from:
 function endOf(rollout: StoredRollout, watchedUntil: number): LifeResult['end'] | null {
   const state = stateOf(rollout);
   if (state === 'rollingBack' || state === 'rolledBack') return 'rolledBack';
-  const { promotedAt, paused } = rollout.context;
+  const { promotedAt, paused, suspicions, effectAt } = rollout.context;
   if (promotedAt !== null) return promotedAt <= watchedUntil ? 'proven' : null;
-  return paused === null ? null : 'paused';
+  if (paused === null) return null;
+  if (suspicions < machineLimits.suspicionsMax) return 'paused';
+  return effectAt === null ? null : 'contained';
 }
 
 function sum(slots: readonly Slot[], variant: 'canary' | 'stable'): VariantCounts {

@@ -77,7 +77,7 @@ export function cellsOf(answer: FaultAnswer): Cell[] {
     style: count === 0 ? 'dim' : good ? 'green' : 'red',
   });
   const wrongText = wrong === null ? '–' : `${wrong.count}, ${Number((100 * wrong.ratioAtMost).toPrecision(2))} %`;
-  const waiting = ends.paused + ends.waiting;
+  const waiting = ends.contained + ends.paused + ends.waiting;
   return [
     { text: answer.fault, style: 'bold' },
     end(ends.rolledBack, kind === 'allowed' || isRight.rolledBack),

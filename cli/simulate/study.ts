@@ -38,7 +38,8 @@ export function studyCell(policy: Policy, cell: Cell, source: Source, lives: num
 /** Counts lives that were lived by any rule. */
 export function summarise(policy: Policy, cell: Cell, source: Source, results: LifeResult[]): CellStudy {
   const lives = results.length;
-  const caught = results.filter(({ end }) => end === 'rolledBack');
+  const rolledBack = results.filter(({ end }) => end === 'rolledBack').length;
+  const caught = results.filter(isCaught);
   const missed = lives - caught.length;
   const harms = results.map(({ excessErrors }) => excessErrors).toSorted((a, b) => a - b);
   const harmMean = harms.reduce((sum, harm) => sum + harm, 0) / lives;
@@ -50,14 +51,14 @@ export function summarise(policy: Policy, cell: Cell, source: Source, results: L
   });
   const ends: CellStudy['ends'] = {};
   for (const { end } of results) ends[end] = (ends[end] ?? 0) + 1;
-  const wrong = cell.isHealthy ? caught[0] : results.find(({ end }) => end !== 'rolledBack');
+  const wrong = results.find((result) => (cell.isHealthy ? result.end === 'rolledBack' : !isCaught(result)));
   return {
     cell: cell.name,
     isHealthy: cell.isHealthy,
     source: source.name,
     lives,
-    falseRollbacks: cell.isHealthy ? caught.length : 0,
-    falseRollbackRatioMax: cell.isHealthy ? upperBound(caught.length, lives) : 0,
+    falseRollbacks: cell.isHealthy ? rolledBack : 0,
+    falseRollbackRatioMax: cell.isHealthy ? upperBound(rolledBack, lives) : 0,
     missed: cell.isHealthy ? 0 : missed,
     missedRatioMax: cell.isHealthy ? 0 : upperBound(missed, lives),
     harmMean,
@@ -69,6 +70,11 @@ export function summarise(policy: Policy, cell: Cell, source: Source, results: L
     ends,
     example: wrong?.reason ?? null,
   };
+}
+
+/** Taken off, or taken back to a share where it does no harm, with a person told. */
+function isCaught({ end }: LifeResult): boolean {
+  return end === 'rolledBack' || end === 'contained';
 }
 
 function median(values: (number | null)[]): number | null {

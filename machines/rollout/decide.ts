@@ -2,6 +2,7 @@
  * What becomes of an endpoint's record when something happens? Pure: the same record and event, the same decision.
  * Never reads the clock; every event brings its own moment.
  */
+import { addCounts, type Evidence, noCounts } from '../analysis/evidence.ts';
 import { refusal, sourceOf } from '../analysis/tally.ts';
 import type { Policy } from '../policy/policy.ts';
 import { announce, type Happening } from './announce.ts';
@@ -171,7 +172,7 @@ function journalled(
   const { context } = after;
   const isIgnored = before === after;
   const data: JournalData = {
-    event,
+    event: event.type === 'past.observed' ? { ...event, windows: summedUp(event.windows) } : event,
     by: 'by' in event ? event.by : 'blessing' in event ? event.blessing.by : null,
     from: before === null ? '' : placeOf(before),
     to: placeOf(after),
@@ -184,9 +185,21 @@ function journalled(
   return { record: { ...record, sequence: record.sequence + 1 }, journal: [entry], archive: [] };
 }
 
+/** The past is hours of minutes, of which the journal keeps the sum. */
+function summedUp(windows: Evidence[]): Evidence[] {
+  const [first] = windows;
+  const toAt = windows.at(-1)?.window.toAt;
+  if (first === undefined || toAt === undefined) return [];
+  const variants: Evidence['variants'] = {};
+  for (const [id, counts] of windows.flatMap((one) => Object.entries(one.variants)))
+    variants[id] = addCounts(variants[id] ?? noCounts, counts);
+  return [{ ...first, window: { fromAt: first.window.fromAt, toAt }, variants }];
+}
+
 /** Why it is where it is; for evidence that moved nothing, what it says. */
 function whatHappened({ context }: StoredRollout, event: JournalData['event']): string {
-  if (event.type === 'past.observed') return `Stable's past is known from ${event.windows.length} windows.`;
+  if (event.type === 'past.observed')
+    return `Stable's past is known from ${event.windows.length} windows; this is their sum.`;
   const verdict = event.type === 'evidence.observed' ? context.verdicts[sourceOf(event.evidence)] : null;
   if (verdict === null || verdict.kind === 'unhealthy') return context.ending?.reason ?? context.reason;
   const texts = verdict.reasons.flatMap(({ kind, text }) => (kind === verdict.kind ? [text] : []));

@@ -1,7 +1,7 @@
 /** What changes when a rollout turns back, and when it is over? Why, by whom, and what is left to do. */
 import type { Context } from './context.ts';
 import { actorName, type RolloutEvent } from './events.ts';
-import { doubt, impatience, type Moment } from './moment.ts';
+import { impatience, type Moment } from './moment.ts';
 import { noTrouble, type Update } from './update.ts';
 
 type Ending = NonNullable<Context['ending']>;
@@ -15,11 +15,6 @@ export function blameVerdict({ context, event }: Moment): Update {
       .filter((reason) => reason.kind === 'unhealthy' && reason.dryRun !== true)
       .map((reason) => reason.text) ?? [];
   return ending(context, event, 'rolledBack', `${why.join(' ')} (${verdict?.source})`, verdict ?? null);
-}
-
-export function blameSuspicion({ context, event }: Moment): Update {
-  const again = 'As before, it fails where it serves alone, and not beside stable.';
-  return ending(context, event, 'rolledBack', `${doubt(context)} ${again}`);
 }
 
 export function blameSilence(moment: Moment): Update {

@@ -177,9 +177,9 @@ export function isSuspected({ context }: Moment): boolean {
   return isDoubted(context) && context.stepIndex > 0 && context.foreign === null && canRestore({ context });
 }
 
-/** Again: it was as good as stable at the share before, and fails alone once more. */
-export function isSuspectedAgain(moment: Moment): boolean {
-  return isSuspected(moment) && moment.context.suspicions + 1 >= machineLimits.suspicionsMax;
+/** It went back to the share before once too often: as good as stable there, and failing where it serves alone. */
+export function isSuspectedAgain({ context }: Moment): boolean {
+  return context.suspicions >= machineLimits.suspicionsMax && context.paused === null && context.ending === null;
 }
 
 /** Stable is still whole. Another instance may have ordered its removal as soon as that was decided. */

@@ -8,7 +8,7 @@ export const machineLimits = {
   retrySecondsMax: 60,
   /** A share that could not be raised for this long is not worth waiting for: roll back. */
   shiftSecondsMax: 30 * 60,
-  /** Times that a canary fails alone at 100 % and not beside stable: once may be chance, an outage that just ended. */
+  /** So often may a canary fail alone at 100 % and not beside stable; the first may be an outage that just ended. */
   suspicionsMax: 2,
   /** Reading the endpoint and the model to begin with; longer than any outage that heals by itself. */
   prepareSecondsMax: 60 * 60,
@@ -22,8 +22,8 @@ export const machineLimits = {
   attemptedMax: 8,
   /** Windows remembered per source: at one in five seconds, what comes within some minutes is still counted once. */
   windowsMax: 32,
-  /** Periods read at once: an hour of minutes. What is older, after a long silence or before the first share, is let go. */
-  periodsMax: 60,
+  /** Periods read at once: three hours of minutes. What is older, after a long silence or before the first share, is let go. */
+  periodsMax: 180,
   /** Sources of evidence per step: instances of the proxy. With their windows they must fit into one document. */
   sourcesMax: 64,
   /** Ended rollouts remembered per endpoint, so that a version is not started again by a late copy of its blessing. */

@@ -29,8 +29,15 @@ export function noteImpatience(moment: Moment): Update {
   return { paused: { at: moment.event.at, by: 'controller', reason }, reason };
 }
 
+/** What failed alone again is left to a person, at a share where it did no harm. */
+export function noteSuspicion({ context, event }: Moment): Update {
+  const again = 'As before, it fails where it serves alone and not beside stable: resume to try again, or abort.';
+  const reason = `${context.reason} ${again}`;
+  return { paused: { at: event.at, by: 'controller', reason }, reason };
+}
+
 export function noteResume({ event }: Moment): Update {
-  return { paused: null, waitingSince: event.at, reason: `Resumed by ${actorName(event)}.` };
+  return { paused: null, suspicions: 0, waitingSince: event.at, reason: `Resumed by ${actorName(event)}.` };
 }
 
 export function noteApproval({ event }: Moment): Update {

@@ -200,10 +200,7 @@ export const rolloutMachine = setup({
             observing: {
               id: 'observing',
               initial: 'holding',
-              always: [
-                { guard: 'isSuspectedAgain', target: '#rollingBack', actions: 'blameSuspicion' },
-                { guard: 'isSuspected', target: 'moving', actions: 'stepBackToCompare' },
-              ],
+              always: { guard: 'isSuspected', target: 'moving', actions: 'stepBackToCompare' },
               on: {
                 'operator.resumed': { guard: 'hasForeign', target: '#promoting', actions: 'adoptFound' },
                 'operator.promoted': { guard: 'hasForeign', target: '#promoting', actions: 'adoptFound' },
@@ -297,6 +294,7 @@ export const rolloutMachine = setup({
           always: [
             { guard: 'isOver', target: 'ended' },
             { guard: 'evidenceRanOutThenPause', target: 'paused', actions: 'noteImpatience' },
+            { guard: 'isSuspectedAgain', target: 'paused', actions: 'noteSuspicion' },
           ],
           on: {
             'operator.paused': { guard: 'isGoingForward', target: 'paused', actions: 'notePause' },

@@ -37,7 +37,7 @@ const healthy: FaultAnswer = {
   text: 'as good as stable',
   kind: 'healthy',
   lives: 400,
-  ends: { proven: 400, rolledBack: 0, paused: 0, waiting: 0 },
+  ends: { proven: 400, rolledBack: 0, contained: 0, paused: 0, waiting: 0 },
   wrong: { count: 0, ratioAtMost: 0.0075 },
   minutesTo100: { median: 12, ninety: 14 },
   excessErrors: { mean: 0, ninety: 0 },
@@ -52,7 +52,7 @@ const bad: FaultAnswer = {
   fault: '2x',
   text: '2% errors',
   kind: 'bad',
-  ends: { proven: 0, rolledBack: 400, paused: 0, waiting: 0 },
+  ends: { proven: 0, rolledBack: 400, contained: 0, paused: 0, waiting: 0 },
   minutesToRollback: { median: 6, ninety: 8 },
   minutesTo100: { median: null, ninety: null },
 };
@@ -145,9 +145,9 @@ describe('after the lives', () => {
   });
 
   test('bad canaries that were kept, and harm beyond the budget, are told', () => {
-    const kept = { ...bad, ends: { proven: 3, rolledBack: 397, paused: 0, waiting: 0 } };
+    const kept = { ...bad, ends: { proven: 3, rolledBack: 397, contained: 0, paused: 0, waiting: 0 } };
     expect(texts(usual, [kept])).toEqual(['3 of 400 canaries with 2x (2% errors) were promoted and kept.']);
-    const held = { ...bad, ends: { proven: 0, rolledBack: 300, paused: 100, waiting: 0 } };
+    const held = { ...bad, ends: { proven: 0, rolledBack: 300, contained: 0, paused: 100, waiting: 0 } };
     expect(texts(usual, [held])[0]).toContain('bad canaries were paused and not rolled back (2x 100 of 400)');
     const [harm] = texts(usual, [{ ...bad, excessErrors: { mean: 300, ninety: 374 } }]);
     expect(harm).toContain('maxExcessErrors (200)');

@@ -159,14 +159,17 @@ describe('a bad canary', () => {
     expect(comparing.after(5).reported(bad, outage).state).toBe('analysing');
   });
 
-  it('rises again on healthy evidence, and is taken off when it fails alone once more', () => {
+  it('rises again on healthy evidence, and waits for a person at the share before when it fails alone once more', () => {
     const doubted = onLastStep().after(12).reported(bad).applied();
     expect(doubted.after(12).reported(good).after(0).state).toBe('analysing');
     const risen = doubted.after(12).monitored(good).after(0);
     expect(risen.desired).toEqual({ [canaryId]: 100 });
     const again = risen.applied().after(12).reported(bad);
-    expect(again.state).toBe('rollingBack');
-    expect(again.rollout.context.ending?.reason).toContain('As before, it fails where it serves alone');
+    expect([again.place, again.desired]).toEqual(['forward.moving.shifting, paused', { 1: 75, [canaryId]: 25 }]);
+    expect(again.rollout.context.paused?.reason).toContain('As before, it fails where it serves alone');
+    const waiting = again.applied().after(12).monitored(good).after(0);
+    expect(waiting.place).toBe('forward.analysing.watching, paused');
+    expect(waiting.when({ type: 'operator.resumed', ...operator }).after(0).desired).toEqual({ [canaryId]: 100 });
   });
 
   it('is not held to have failed before when stable had an outage then, too', () => {
@@ -622,12 +625,12 @@ describe("stable's past", () => {
     variants: { 1: { requests, errors: 1, latencyMs: { bounds: [10], counts: [requests, 0] } } },
   });
 
-  it('is read while the canary warms up, an hour of periods up to what can be seen', () => {
+  it('is read while the canary warms up, up to what can be seen', () => {
     const warming = deployedCanary();
     const toAt = warming.at - 2000;
     expect(warming.looks()).toEqual([
       { type: 'endpoint.read' },
-      { type: 'past.read', window: { fromAt: toAt - 60_000, toAt } },
+      { type: 'past.read', window: { fromAt: toAt - 180_000, toAt } },
     ]);
     expect(onFirstStep().looks()).toEqual([]);
   });
