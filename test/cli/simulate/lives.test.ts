@@ -47,7 +47,8 @@ describe('a life', () => {
 
   it('goes on after the canary is proven where the cell says so', () => {
     const life = liveOnce(monitoring, cell('onset at 100 %'), 1, sources.monitoring);
-    expect(life.end).toBe('rolledBack');
+    expect(life.end).toBe('contained');
+    expect(life.reason).toContain('As before, it fails where it serves alone');
     expect(life.minutesTo100).not.toBeNull();
   });
 });
@@ -72,6 +73,8 @@ describe('a study', () => {
     const life = liveOnce(proxy, cell('1 % 20 rps'), 1, sources.proxy);
     const lost = { ...life, end: 'rolledBack' as const, minutesTo100: null };
     const study = summarise(proxy, cell('1 % 20 rps'), sources.proxy, [life, lost, lost]);
+    const bad = summarise(proxy, cell('onset at 100 %'), sources.proxy, [{ ...life, end: 'contained' }, lost, life]);
+    expect([bad.missed, bad.ends]).toEqual([1, { contained: 1, rolledBack: 1, proven: 1 }]);
     expect(study).toMatchObject({ falseRollbacks: 2, lives: 3, minutesTo100Median: null, limit: null });
     expect(study.ends).toEqual({ proven: 1, rolledBack: 2 });
   });
