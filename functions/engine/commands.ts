@@ -7,9 +7,10 @@ import { isSameEndpoint } from '../../machines/rollout/resource-name.ts';
 import { parseRollout, type StoredRollout } from '../../machines/rollout/snapshot.ts';
 import { limits } from './limits.ts';
 import { handle } from './loop.ts';
+import { lowerNamed, type Meant, orLower } from './lower.ts';
 import type { CommandMessage, EvidenceMessage, IncidentMessage, Outcome } from './messages.ts';
 import type { Ports } from './ports.ts';
-import { loadRecord, parseStored } from './records.ts';
+import { type Loaded, loadRecord, parseStored } from './records.ts';
 import { reportedChecks } from './reported.ts';
 
 const operatorEvents = {
@@ -21,31 +22,24 @@ const operatorEvents = {
   approve: 'operator.approved',
 } as const;
 
-/** Carries out an operator's command, now and not at the next tick. `messageId` stands in for a missing command id. */
+/**
+ * Carries out an operator's command, now and not at the next tick. `messageId` stands in for a missing command id. An abort
+ * whose record cannot be read takes the named canary's share away, and throws what the store said: to be delivered again.
+ */
 export async function command(ports: Ports, message: CommandMessage, messageId: string): Promise<Outcome> {
   const mark = `command ${message.commandId ?? messageId}`;
-  // Asked first: what ended a rollout finds none when it is delivered again, and that is no mistake.
-  if (await ports.store.isMarked(mark)) {
-    // A retry may have failed after its commit, before this.
-    if (message.command === 'retry') await ports.schedule.resume();
-    return { kind: 'ignored', text: `${mark} was carried out before` };
-  }
-  const target = await targetOf(ports, message);
-  if ('problem' in target) return { kind: 'rejected', text: target.problem };
+  const { command: name, endpoint, rollout } = message;
+  const meant: Meant = { endpoint, rollout };
+  const found = await orLower(findTarget(ports, name, meant, mark), name === 'abort' ? lowerNamed(ports, meant) : null);
+  if ('kind' in found) return found;
   const by = message.by ?? 'operator';
   const reason = message.reason ?? 'no reason given';
-  const name = message.command;
-  if (name === 'retry') return retry(ports, target, by, mark);
-  const { active } = (await loadRecord(ports, target.endpoint)).record;
-  const asked = message.rollout ?? active?.context.id;
-  if (active === null || active.context.id !== asked) {
-    return {
-      kind: 'rejected',
-      text: `No rollout ${message.rollout ?? `on ${target.endpoint}`} is active; "${name}" has nothing to act on`,
-    };
-  }
+  if (name === 'retry') return retry(ports, found, by, mark);
+  const { active } = found.loaded.record;
+  const asked = rollout ?? active?.context.id;
+  if (active === null || active.context.id !== asked) return nothingToActOn(name, meant);
   const event: RolloutEvent = { type: operatorEvents[name], at: ports.now(), by, reason };
-  const applied = await handle(ports, target.endpoint, [event], { marks: [mark] });
+  const applied = await handle(ports, found.endpoint, [event], { marks: [mark], base: found.loaded });
   if (applied.kind === 'duplicate') return { kind: 'ignored', text: `${mark} was carried out before` };
   return { kind: 'done', text: `${name} of ${asked} by ${by}` };
 }
@@ -63,10 +57,12 @@ export async function incident(ports: Ports, { incident: alert }: IncidentMessag
     // By key: a damaged record of another endpoint must not keep this alert from its own.
     const [location, id] = stored.key.split('~');
     if (id !== endpointId || (labels['location'] ?? location) !== location) continue;
-    const { endpoint } = parseStored(stored).record;
+    const loaded = parseStored(stored);
+    const { endpoint } = loaded.record;
     const summary = alert.summary ?? alert.policy_name ?? 'no summary';
     const event: RolloutEvent = { type: 'incident.opened', at: ports.now(), incident: alert.incident_id, summary };
-    const applied = await handle(ports, endpoint, [event], { marks: [`incident ${alert.incident_id} ${stored.key}`] });
+    const marks = [`incident ${alert.incident_id} ${stored.key}`];
+    const applied = await handle(ports, endpoint, [event], { marks, base: loaded });
     told.push(`${endpoint}: ${applied.kind}`);
   }
   if (told.length === 0) return { kind: 'ignored', text: `No rollout is active on endpoint ${endpointId}` };
@@ -81,7 +77,8 @@ export async function evidence(ports: Ports, message: EvidenceMessage): Promise<
   if (problem !== null) return { kind: 'rejected', text: problem };
   if (Object.keys(message.variants).every((id) => id === UNATTRIBUTED))
     return { kind: 'ignored', text: 'Nothing is attributed' };
-  const { record } = await loadRecord(ports, message.endpoint);
+  const loaded = await loadRecord(ports, message.endpoint);
+  const { record } = loaded;
   if (record.active === null) return { kind: 'ignored', text: `No rollout is active on ${message.endpoint}` };
   const { variants, notes } = askedFor(message.variants, record.active.context.policy.analysis);
   const event: RolloutEvent = {
@@ -89,7 +86,7 @@ export async function evidence(ports: Ports, message: EvidenceMessage): Promise<
     at,
     evidence: { window, source: `proxy ${message.source}`, variants, ...(notes.length === 0 ? {} : { notes }) },
   };
-  const applied = await handle(ports, record.endpoint, [event]);
+  const applied = await handle(ports, record.endpoint, [event], { base: loaded });
   return {
     kind: applied.kind === 'applied' ? 'done' : 'ignored',
     text: [`Evidence of ${message.source}: ${applied.kind}`, ...notes].join('; '),
@@ -140,23 +137,50 @@ interface Target {
   endpoint: string;
   /** The archived rollout that was named, if one was. */
   named: StoredRollout | null;
+  loaded: Loaded;
 }
 
-async function targetOf(ports: Ports, { endpoint, rollout }: CommandMessage): Promise<Target | { problem: string }> {
-  if (rollout === undefined) return { endpoint: endpoint ?? '', named: null };
-  const archived = await ports.store.readRollout(rollout);
-  const parsed = parseRollout(archived?.data);
-  if (!parsed.success) return { problem: `There is no rollout ${rollout}; "rollouts list" shows those that are` };
-  const { context } = parsed.data;
-  if (endpoint !== undefined && !isSameEndpoint(endpoint, context.endpoint)) {
-    return { problem: `Rollout ${rollout} is on ${context.endpoint}, not on ${endpoint}` };
+/**
+ * All that the store must be asked before a command can act; an outcome where it has nothing to act on. Adds the endpoint to
+ * what is `meant` as soon as it is known.
+ */
+async function findTarget(
+  ports: Ports,
+  name: CommandMessage['command'],
+  meant: Meant,
+  mark: string,
+): Promise<Target | Outcome> {
+  // Asked first: what ended a rollout finds none when it is delivered again, and that is no mistake.
+  if (await ports.store.isMarked(mark)) {
+    // A retry may have failed after its commit, before this.
+    if (name === 'retry') await ports.schedule.resume();
+    return { kind: 'ignored', text: `${mark} was carried out before` };
   }
-  return { endpoint: context.endpoint, named: parsed.data };
+  const { rollout, endpoint = '' } = meant;
+  if (rollout === undefined) return { endpoint, named: null, loaded: await loadRecord(ports, endpoint) };
+  const parsed = parseRollout((await ports.store.readRollout(rollout))?.data);
+  if (!parsed.success) {
+    return { kind: 'rejected', text: `There is no rollout ${rollout}; "rollouts list" shows those that are` };
+  }
+  const { context } = parsed.data;
+  if (endpoint !== '' && !isSameEndpoint(endpoint, context.endpoint)) {
+    return { kind: 'rejected', text: `Rollout ${rollout} is on ${context.endpoint}, not on ${endpoint}` };
+  }
+  if (context.endedAt !== null && name !== 'retry') return nothingToActOn(name, meant);
+  meant.endpoint = context.endpoint;
+  return { endpoint: context.endpoint, named: parsed.data, loaded: await loadRecord(ports, context.endpoint) };
+}
+
+function nothingToActOn(name: string, { endpoint, rollout }: Meant): Outcome {
+  return {
+    kind: 'rejected',
+    text: `No rollout ${rollout ?? `on ${endpoint}`} is active; "${name}" has nothing to act on`,
+  };
 }
 
 /** Begins a final rollout anew, under the policy as it is now. */
-async function retry(ports: Ports, { endpoint, named }: Target, by: string, mark: string): Promise<Outcome> {
-  const { record } = await loadRecord(ports, endpoint);
+async function retry(ports: Ports, { endpoint, named, loaded }: Target, by: string, mark: string): Promise<Outcome> {
+  const { record } = loaded;
   const id = named?.context.id ?? record.history[0]?.rollout;
   if (id === undefined)
     return { kind: 'rejected', text: `No rollout has ended on ${endpoint}; there is nothing to retry` };
@@ -171,7 +195,7 @@ async function retry(ports: Ports, { endpoint, named }: Target, by: string, mark
   const refusal = blessingRefusal(record, blessing, true);
   if (refusal !== null) return { kind: 'rejected', text: refusal };
   const event: RecordEvent = { type: 'blessing.received', at: ports.now(), blessing, policy, isRetry: true };
-  const applied = await handle(ports, endpoint, [event], { marks: [mark] });
+  const applied = await handle(ports, endpoint, [event], { marks: [mark], base: loaded });
   await ports.schedule.resume();
   return applied.kind === 'duplicate'
     ? { kind: 'ignored', text: `${mark} was carried out before` }

@@ -11,14 +11,25 @@ export const limits = {
   commitAttemptsMax: 8,
   /** The split is read, written and confirmed at most this often per invocation. */
   settleAttemptsMax: 5,
+  /** A commit takes 0.1 s, a client's first call two. A canary that must go is not left in place for longer. */
+  storePatienceMs: 3_000,
   /** Rounds of effect → result → effect in one invocation; a rollout needs at most three in a row. */
   effectRoundsMax: 10,
   /** Records worked on at once by one instance. */
   concurrencyMax: 16,
+  /** Records of one message: some 10 MB, two groups of endpoints in metrics, and a few seconds of an instance. */
+  recordsPerTick: 200,
   /** Pub/Sub caps a message at 10 MB, Eventarc at 512 KB; nothing of ours needs a tenth of it. */
   messageBytesMax: 256 * 1024,
-  /** Periods in one answer, the newest: an hour at Google's minute. */
-  evidencePeriodsMax: 60,
+  /** Problems of one message that are told, and how much of each: a bad message of 256 KB could have 100,000. */
+  problemsMax: 20,
+  problemCharsMax: 300,
+  /** Of a message that quotes what came, in the log; Cloud Logging takes 256 KiB. */
+  loggedCharsMax: 8 * 1024,
+  /** Requests in one reported window: 200,000 a second for two months. Sums of them stay exact. */
+  countMax: 1e12,
+  /** Periods in one answer, the newest: three hours at Google's minute. */
+  evidencePeriodsMax: 180,
   /** Calls for checks under way at once, per kind of source. */
   signalCallsMax: 8,
   /** What one query of a request log may cost: some 3 US cents on demand. BigQuery refuses a dearer one unread. */

@@ -1,6 +1,7 @@
 /**
  * load → decide → commit → perform → publish. Everything that happens to an endpoint goes through here.
  * Commit before performing: if we crash between the two, the state still owes the effect, and the next tick does it.
+ * One order may come before its commit: to lower the canary's share, when the store does not answer (see lower.ts).
  */
 import { decide, type Decision, type RecordEvent } from '../../machines/rollout/decide.ts';
 import { effectsOf } from '../../machines/rollout/effects.ts';
@@ -10,6 +11,7 @@ import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
 import { PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
 import { log } from './log.ts';
+import { goingBack, type Lower, orLower } from './lower.ts';
 import { perform } from './perform.ts';
 import type { ArchivedRollout, Ports } from './ports.ts';
 import { sendOutbox } from './publish.ts';
@@ -32,11 +34,13 @@ export async function applyEvents(
   { marks = [], base }: { marks?: string[]; base?: Loaded } = {},
 ): Promise<Applied> {
   let loaded: Loaded | null = base ?? null;
+  let lower: Lower | null = null;
   for (let attempt = 0; attempt < limits.commitAttemptsMax; attempt += 1) {
-    loaded ??= await loadRecord(ports, endpoint);
+    loaded ??= await orLower(loadRecord(ports, endpoint), lower);
     const decision = decideAll(loaded.record, events);
     if (decision.record === loaded.record && marks.length === 0) return { kind: 'unchanged', loaded };
-    const result = await commit(ports, endpoint, loaded.revision, decision, marks);
+    lower = goingBack(ports, decision.record.active);
+    const result = await orLower(commit(ports, endpoint, loaded.revision, decision, marks), lower);
     if (result.kind === 'committed') {
       for (const { rollout, data } of decision.journal) {
         log('INFO', `${data.from} → ${data.to}: ${data.text}`, { rollout, event: data.event.type });

@@ -6,10 +6,11 @@ import { answerSplit, type Effect } from '../../machines/rollout/effects.ts';
 import type { ObservedModel, RolloutEvent } from '../../machines/rollout/events.ts';
 import { isSameModel } from '../../machines/rollout/resource-name.ts';
 import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
-import { assertSplit } from '../../machines/rollout/split.ts';
-import { PermanentError, TransientError } from './errors.ts';
+import { isSameSplit } from '../../machines/rollout/split.ts';
+import { type ErrorCode, PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
-import type { DeployedModelView, EndpointView, Ports } from './ports.ts';
+import { goingBack, observedSplit, orLower, writeUnlessStale } from './lower.ts';
+import type { EndpointView, Ports } from './ports.ts';
 import { loadRecord } from './records.ts';
 
 /** Performs one effect and returns what came of it; null when the record moved on and there is nothing to say. */
@@ -82,47 +83,47 @@ async function deploy(ports: Ports, { context }: StoredRollout): Promise<Rollout
  * crash or a second instance. The write goes out even if the split looks right: it makes a slower writer's etag stale.
  */
 async function settleTraffic(ports: Ports, started: StoredRollout): Promise<RolloutEvent | null> {
-  const { endpoint, id } = started.context;
-  for (let round = 0; round < limits.settleAttemptsMax; round += 1) {
-    const view = await ports.endpoints.read(endpoint);
-    const wanted = (await loadRecord(ports, endpoint)).record.active;
-    if (wanted?.context.id !== id) return null;
-    const { generation } = wanted.context.traffic;
-    const models = view.deployedModels.map((model) => ({ id: model.id, canServe: canServe(model) }));
-    const answer = answerSplit(wanted, { split: view.split, models });
-    if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
-    if (answer.kind === 'foreign') {
-      // The endpoint was read before the record, so this may be our own split of a moment ago. Only a second look tells.
-      const again = await ports.endpoints.read(endpoint);
-      if (again.etag !== view.etag) continue;
-      return {
-        type: 'traffic.foreign',
-        at: ports.now(),
-        found: answer.found,
-        models: observedModels(view),
-        generation,
-      };
+  const { endpoint, ending } = started.context;
+  const againUntil = ports.now() + limits.callDeadlineMs;
+  for (let round = 1; round <= limits.settleAttemptsMax; round += 1) {
+    try {
+      const settled = await settleOnce(ports, started);
+      if (settled !== 'again') return settled;
+    } catch (error) {
+      // The way up can wait for the next tick. The way back is not left to it for one lost reply.
+      const isWorthAnother = ending !== null && round < limits.settleAttemptsMax && ports.now() < againUntil;
+      if (!(isWorthAnother && error instanceof TransientError && lostReplies.has(error.code))) throw error;
     }
-    const written = await writeUnlessStale(ports, endpoint, answer.split, view.etag);
-    if (written !== null) return { type: 'traffic.applied', at: ports.now(), split: answer.split, generation };
   }
   throw new TransientError(
     'conflict',
-    `the split changed ${limits.settleAttemptsMax} times while it was being written`,
+    `the split of ${endpoint} changed ${limits.settleAttemptsMax} times while it was being written`,
   );
 }
 
-async function writeUnlessStale(ports: Ports, endpoint: string, split: Record<string, number>, etag: string) {
-  try {
-    return await ports.endpoints.writeSplit(endpoint, assertSplit(split), etag);
-  } catch (error) {
-    if (error instanceof TransientError && error.code === 'conflict') return null;
-    throw error;
-  }
-}
+const lostReplies: ReadonlySet<ErrorCode> = new Set(['unavailable', 'deadlineExceeded', 'internal', 'cancelled']);
 
-function canServe({ availableReplicas }: DeployedModelView): boolean {
-  return availableReplicas === null || availableReplicas > 0;
+async function settleOnce(ports: Ports, started: StoredRollout): Promise<RolloutEvent | null | 'again'> {
+  const { endpoint, id } = started.context;
+  const view = await ports.endpoints.read(endpoint);
+  const wanted = (await orLower(loadRecord(ports, endpoint), goingBack(ports, started))).record.active;
+  if (wanted?.context.id !== id) return null;
+  const { generation } = wanted.context.traffic;
+  const answer = answerSplit(wanted, observedSplit(view));
+  if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
+  if (answer.kind === 'foreign') {
+    // The endpoint was read before the record, so this may be our own split of a moment ago. Only a second look tells.
+    const again = await ports.endpoints.read(endpoint);
+    if (again.etag !== view.etag) return 'again';
+    const models = observedModels(view);
+    return { type: 'traffic.foreign', at: ports.now(), found: answer.found, models, generation };
+  }
+  const { split } = answer;
+  const written = await writeUnlessStale(ports, endpoint, split, view.etag);
+  if (written === null) return 'again';
+  // The reply is the endpoint as it is now. One that says something else is not believed without another look.
+  const isThere = isSameSplit(written.split, split) || isSameSplit((await ports.endpoints.read(endpoint)).split, split);
+  return isThere ? { type: 'traffic.applied', at: ports.now(), split, generation } : 'again';
 }
 
 type RefusedType = Extract<RolloutEvent, { isRetryable: boolean }>['type'];
