@@ -28,6 +28,13 @@ const operatorEvents = {
  */
 export async function command(ports: Ports, message: CommandMessage, messageId: string): Promise<Outcome> {
   const mark = `command ${message.commandId ?? messageId}`;
+  const outcome = await carryOut(ports, message, mark);
+  // A copy may have acted meanwhile, and ended what this one looked for.
+  if (outcome.kind !== 'rejected' || !(await ports.store.isMarked(mark))) return outcome;
+  return carriedOut(mark);
+}
+
+async function carryOut(ports: Ports, message: CommandMessage, mark: string): Promise<Outcome> {
   const { command: name, endpoint, rollout } = message;
   const meant: Meant = { endpoint, rollout };
   const found = await orLower(findTarget(ports, name, meant, mark), name === 'abort' ? lowerNamed(ports, meant) : null);
@@ -40,7 +47,7 @@ export async function command(ports: Ports, message: CommandMessage, messageId: 
   if (active === null || active.context.id !== asked) return nothingToActOn(name, meant);
   const event: RolloutEvent = { type: operatorEvents[name], at: ports.now(), by, reason };
   const applied = await handle(ports, found.endpoint, [event], { marks: [mark], base: found.loaded });
-  if (applied.kind === 'duplicate') return { kind: 'ignored', text: `${mark} was carried out before` };
+  if (applied.kind === 'duplicate') return carriedOut(mark);
   return { kind: 'done', text: `${name} of ${asked} by ${by}` };
 }
 
@@ -154,7 +161,7 @@ async function findTarget(
   if (await ports.store.isMarked(mark)) {
     // A retry may have failed after its commit, before this.
     if (name === 'retry') await ports.schedule.resume();
-    return { kind: 'ignored', text: `${mark} was carried out before` };
+    return carriedOut(mark);
   }
   const { rollout, endpoint = '' } = meant;
   if (rollout === undefined) return { endpoint, named: null, loaded: await loadRecord(ports, endpoint) };
@@ -169,6 +176,10 @@ async function findTarget(
   if (context.endedAt !== null && name !== 'retry') return nothingToActOn(name, meant);
   meant.endpoint = context.endpoint;
   return { endpoint: context.endpoint, named: parsed.data, loaded: await loadRecord(ports, context.endpoint) };
+}
+
+function carriedOut(mark: string): Outcome {
+  return { kind: 'ignored', text: `${mark} was carried out before` };
 }
 
 function nothingToActOn(name: string, { endpoint, rollout }: Meant): Outcome {
@@ -197,7 +208,5 @@ async function retry(ports: Ports, { endpoint, named, loaded }: Target, by: stri
   const event: RecordEvent = { type: 'blessing.received', at: ports.now(), blessing, policy, isRetry: true };
   const applied = await handle(ports, endpoint, [event], { marks: [mark], base: loaded });
   await ports.schedule.resume();
-  return applied.kind === 'duplicate'
-    ? { kind: 'ignored', text: `${mark} was carried out before` }
-    : { kind: 'done', text: `retry of ${id} by ${by}` };
+  return applied.kind === 'duplicate' ? carriedOut(mark) : { kind: 'done', text: `retry of ${id} by ${by}` };
 }

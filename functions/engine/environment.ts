@@ -22,6 +22,7 @@ const environmentSchema = z.object({
     .string()
     .regex(/^[^:,\s]+:[0-9a-f]{64}(,[^:,\s]+:[0-9a-f]{64})*$/, 'expected name:sha256-hex, separated by commas')
     .optional(),
+  ROLLOUT_PROXY_CONFIG: z.string().optional(),
   REDIS_URL: z.url().optional(),
   PUBSUB_EMULATOR_HOST: optionalHostPort,
   FIRESTORE_EMULATOR_HOST: optionalHostPort,
@@ -42,6 +43,8 @@ export interface Environment {
   tickJob: string;
   /** Proxy keys by name, each the SHA-256 of the key in lower-case hex. */
   proxyKeys: { name: string; sha256: string }[];
+  /** JSON, or `@` and the path of a file; functions/proxy/config.ts says what is in it. */
+  proxyConfig: string | null;
   redisUrl: string | null;
   /** `host:port` of each emulator; null means the real service. */
   emulators: {
@@ -81,6 +84,7 @@ export function parseEnvironment(variables: Record<string, string | undefined>):
       const [name = '', sha256 = ''] = pair.split(':');
       return { name, sha256 };
     }),
+    proxyConfig: env.ROLLOUT_PROXY_CONFIG ?? null,
     redisUrl: env.REDIS_URL ?? null,
     emulators: {
       pubsub: env.PUBSUB_EMULATOR_HOST ?? null,

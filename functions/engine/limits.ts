@@ -17,7 +17,7 @@ export const limits = {
   effectRoundsMax: 10,
   /** Records worked on at once by one instance. */
   concurrencyMax: 16,
-  /** Records of one message: some 10 MB, two groups of endpoints in metrics, and a few seconds of an instance. */
+  /** Records of one message: some MB of JSON, two groups of endpoints in metrics, and a few seconds of an instance. */
   recordsPerTick: 200,
   /** Pub/Sub caps a message at 10 MB, Eventarc at 512 KB; nothing of ours needs a tenth of it. */
   messageBytesMax: 256 * 1024,
@@ -75,6 +75,32 @@ export const limits = {
   reportsMax: 100,
   /** A hundred reports take a fifth of it, and other callers wait while it is parsed. */
   reportBytesMax: 64 * 1024,
+  /** Answers that one instance keeps; the smallest instance has 256 MiB. */
+  cacheBytesMax: 32 * 1024 * 1024,
+  /** Larger answers are rare, and would push many others out. */
+  cacheAnswerBytesMax: 256 * 1024,
+  /** Finding the canonical form of so much takes a few milliseconds, for which other callers wait. */
+  cacheQuestionBytesMax: 64 * 1024,
+  /** Deeper JSON is no question to a model. */
+  cacheDepthMax: 64,
+  /** Live answers in a row by one DeployedModel before the cache is used: at half the traffic, once in a million runs. */
+  cacheAnswersMin: 20,
+  /** Redis answers within a millisecond or two. Later, the model is asked. */
+  redisDeadlineMs: 50,
+  /** So many late answers in a row, and the connection is given up. */
+  redisLateMax: 3,
+  /** Nobody waits for a connection, which may need TLS. */
+  redisConnectDeadlineMs: 1_000,
+  /** A Redis that failed is not asked for so long. */
+  redisRestMs: 5_000,
+  /** Answers on their way to Redis; what comes on top is not kept. */
+  redisWritingBytesMax: 4 * 1024 * 1024,
+  /** Requests to shadows at once, waiting, and the bytes of those that wait. Beyond, they are dropped. */
+  shadowCallsMax: 8,
+  shadowQueueMax: 64,
+  shadowQueueBytesMax: 8 * 1024 * 1024,
+  /** Nobody waits for a shadow, but its place is wanted. */
+  shadowDeadlineMs: 30_000,
   /** Evidence that ended longer ago says little of now, and comes from a backlog or a wrong clock. */
   evidenceAgeMaxMs: 24 * 60 * 60 * 1000,
   /** Clocks differ by seconds; what is dated further ahead has a wrong one. */
@@ -83,4 +109,40 @@ export const limits = {
   sampledAnswersPerSecondMax: 20,
   /** Parsing so much takes about half a millisecond, for which other callers wait. Larger answers are not sampled. */
   sampledAnswerBytesMax: 64 * 1024,
+  /** Requests under way in one instance of the proxy, each with its connection upstream. Beyond, queueing helps nobody. */
+  predictInFlightMax: 4096,
+  /** Where nobody knows when it will be better: soon enough for a person, and rare enough for a crowd. */
+  tryLaterMs: 5_000,
+  /** A body of 1.5 MiB takes this long at 50 KiB/s. Whoever sends slower holds a place that others need. */
+  predictBodyDeadlineMs: 30_000,
+  /** Headers come in one packet; what dribbles in is an attack. */
+  requestHeadersDeadlineMs: 10_000,
+  /** Longer than Google's load balancers keep a connection (600 s), so that a reused one is not being closed by us. */
+  keepAliveMs: 620_000,
+  /** Cloud Run kills ten seconds after SIGTERM; the requests have most of them, and the last evidence the rest. */
+  shutdownDrainMs: 8_000,
+  shutdownFlushMs: 1_500,
+  /** A signed token with a page of claims; Google's have 1 KB. */
+  tokenCharactersMax: 8 * 1024,
+  /** Key sets have a few keys. Callers wait for them to come. */
+  jwksBytesMax: 256 * 1024,
+  jwksDeadlineMs: 5_000,
+  /** Keys are fetched again when they are this old; old ones serve for as long as that fails, up to an hour. */
+  jwksKeepMs: 600_000,
+  jwksKeepMsMax: 3_600_000,
+  /** Tokens with made-up key ids must not make us ask for the keys more often; nor must an issuer that is down. */
+  jwksCooldownMs: 30_000,
+  jwksFailureCooldownMs: 5_000,
+  /** Of ten seconds' requests to an endpoint so many must fail on the way, and so many of all. A canary of 50 % does not. */
+  breakerWindowMs: 10_000,
+  breakerFailuresMin: 20,
+  breakerFailedRatio: 0.95,
+  /** After breaking, the first try comes this soon, and then half as often each time. */
+  breakerBackoffMs: 2_000,
+  breakerBackoffMsMax: 60_000,
+  /** Retries per first attempt, and how many may be saved for a bad moment. */
+  retryRatio: 0.1,
+  retriesSavedMax: 10,
+  /** Ended rollouts and journals are kept so long: more than a year, for an audit. */
+  historyKeepMs: 400 * 86_400_000,
 } as const;

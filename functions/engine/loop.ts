@@ -5,7 +5,7 @@
  */
 import { decide, type Decision, type RecordEvent } from '../../machines/rollout/decide.ts';
 import { effectsOf } from '../../machines/rollout/effects.ts';
-import { type EndpointRecord, isActiveRecord } from '../../machines/rollout/record.ts';
+import { type EndpointRecord, isActiveRecord, recordSchema } from '../../machines/rollout/record.ts';
 import { endpointKey } from '../../machines/rollout/resource-name.ts';
 import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
 import { PermanentError, TransientError } from './errors.ts';
@@ -120,6 +120,14 @@ function commit(
   marks: string[],
 ) {
   const key = endpointKey(endpoint);
+  const valid = recordSchema.safeParse(record);
+  if (!valid.success) {
+    const where = valid.error.issues.map(({ path }) => path.join('.')).join(', ');
+    throw new PermanentError(
+      'internal',
+      `${endpoint}: what was decided is no valid record (${where}); nothing was committed.`,
+    );
+  }
   const latest = new Map(archive.map((rollout) => [rollout.context.id, archived(key, rollout)]));
   return ports.store.commit({
     key,

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { histogramSchema, noHistogram } from '../../machines/analysis/evidence.ts';
 import { parseEndpointName, parseModelName } from '../../machines/rollout/resource-name.ts';
+import { limits } from './limits.ts';
 
 const text = z.string().min(1).max(1000);
 const endpointName = text.refine(
@@ -48,8 +49,11 @@ export const commandMessageSchema = z
   );
 
 const wholeNumbers = 'expected whole numbers: the tests count requests one by one, and a weight or an average is none';
-const count = z.number().min(0).max(Number.MAX_SAFE_INTEGER).refine(Number.isInteger, wholeNumbers);
-const histogram = histogramSchema.refine(({ counts }) => counts.every(Number.isInteger), wholeNumbers);
+const tooMany = `expected at most ${limits.countMax}: no endpoint serves as many in one window`;
+const count = z.number().min(0).max(limits.countMax, tooMany).refine(Number.isInteger, wholeNumbers);
+const histogram = histogramSchema
+  .refine(({ counts }) => counts.every(Number.isInteger), wholeNumbers)
+  .refine(({ counts }) => counts.every((value) => value <= limits.countMax), tooMany);
 
 /** A latest value has no place here: of two reporters, nobody knows whose is right. */
 const signal = z.union(
@@ -93,18 +97,29 @@ export const evidenceMessageSchema = z.object({
   variants: z.record(z.string().max(64), variant),
 });
 
+/** What is only shown is cut, not refused: it goes into the record and into every notification. */
+const sentence = z.string().transform((words) => words.slice(0, 1000));
+
 /** A Cloud Monitoring notification, version 1.2; read leniently, for Google adds fields. */
 export const incidentMessageSchema = z.object({
   incident: z.object({
     incident_id: text,
     state: z.string(),
-    summary: z.string().nullish(),
-    policy_name: z.string().nullish(),
+    summary: sentence.nullish(),
+    policy_name: sentence.nullish(),
     resource: z.object({ labels: z.record(z.string(), z.string()).nullish() }).nullish(),
   }),
 });
 
-export const tickMessageSchema = z.object({ kind: z.enum(['tick', 'reconcile']) });
+export const tickMessageSchema = z.object({
+  kind: z.enum(['tick', 'reconcile']),
+  /** The key of a record: what comes after it is still to be done. An instance says so to the next. */
+  after: z
+    .string()
+    .max(200)
+    .regex(/^[a-z0-9-]+~[A-Za-z0-9-]+$/, 'expected the key of an endpoint, such as us-central1~456')
+    .optional(),
+});
 
 /** The part of an audit LogEntry that tells of a blessing. All of it may be missing. */
 export const logEntrySchema = z.object({
@@ -133,7 +148,10 @@ export type Outcome =
   | { kind: 'ignored'; text: string }
   | { kind: 'rejected'; text: string };
 
-/** All problems of a value in one sentence: `versionId is required: …; endpoint: expected …`. */
-export function problemsOf(error: z.ZodError): string {
-  return error.issues.map((issue) => `${issue.path.join('.') || 'message'}: ${issue.message}`).join('; ');
+/** The problems of a value in one sentence: `versionId is required: …; endpoint: expected …`. Of very many, the first. */
+export function problemsOf({ issues }: z.ZodError): string {
+  const said = issues
+    .slice(0, limits.problemsMax)
+    .map(({ path, message }) => `${path.join('.') || 'message'}: ${message}`.slice(0, limits.problemCharsMax));
+  return [...said, ...(issues.length > said.length ? [`and ${issues.length - said.length} more`] : [])].join('; ');
 }

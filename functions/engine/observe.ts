@@ -103,7 +103,7 @@ async function readEvidence(
   try {
     const answers = await ports.metrics.read(asked.map(({ query }) => query));
     for (const [k, { i, look, query }] of asked.entries()) {
-      const windows = answers[k] ?? [];
+      const windows = (answers[k] ?? []).filter(({ window }) => window.fromAt >= look.window.fromAt);
       for (const note of windows.flatMap(({ notes }) => notes ?? []))
         log('WARNING', note, { endpoint: query.endpoint });
       events[i]?.push(...observedIn(windows.filter(hasRequests), look, ports.now()));
@@ -119,7 +119,18 @@ function queryOf({ endpoint, ...context }: StoredRollout['context'], { window }:
   const { model, versionId, canaryId, stableModels, policy, tally } = context;
   const models = [{ id: canaryId, model, versionId }, ...stableModels];
   const checks = policy.analysis.checks.filter(({ from }) => from.kind !== 'reported');
-  return { endpoint, window, sinceAt: tally.effectAt ?? window.fromAt, periodMs, models, checks };
+  // What a check saw in a period without requests is told in the next that has some, which then must be the rollout's own.
+  const asked = checks.length === 0 ? sharedWindow(window, periodMs) : window;
+  return { endpoint, window: asked, sinceAt: tally.effectAt ?? window.fromAt, periodMs, models, checks };
+}
+
+/**
+ * The window, made longer at its beginning to the next power of two periods. Queries about one window share their calls,
+ * and so those who wait for their first requests, each since another moment, ask about seven windows at most.
+ */
+function sharedWindow({ fromAt, toAt }: EvidenceWindow, periodMs: number): EvidenceWindow {
+  const periods = 2 ** Math.ceil(Math.log2((toAt - fromAt) / periodMs));
+  return { fromAt: Math.min(fromAt, toAt - Math.min(periods, limits.evidencePeriodsMax) * periodMs), toAt };
 }
 
 function observedIn(windows: Evidence[], look: MetricLook, at: number): RolloutEvent[] {

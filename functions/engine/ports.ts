@@ -134,8 +134,9 @@ export interface Stored {
 export interface JournalEntry {
   /** Rollout the entry is about. */
   rollout: string;
-  /** Milliseconds since the epoch; entries are listed by (at, sequence). */
+  /** When the event was, in milliseconds since the epoch; two instances' clocks may differ. */
   at: number;
+  /** Rises with every commit of the endpoint: the order in which entries are listed. */
   sequence: number;
   /** JSON: the event, who, the verdict, the numbers, the effects. */
   data: unknown;
@@ -171,18 +172,26 @@ export type CommitResult =
   /** A mark was used before; nothing was written. */
   | { kind: 'duplicate'; mark: string };
 
+/** A part of a list that is ordered by key. */
+export interface Page {
+  /** Only what comes after this key; null begins with the first. */
+  after: string | null;
+  limit: number;
+}
+
 export interface StorePort {
   load(key: string): Promise<Stored | null>;
-  listActive(): Promise<Stored[]>;
-  /** All known records, active or not; used by reconcile. */
-  listAll(): Promise<Stored[]>;
+  /** In the order of their keys. Without a page all of them, which may be more than fits into memory. */
+  listActive(page?: Page): Promise<Stored[]>;
+  /** All known records, active or not, in the order of their keys; used by reconcile. */
+  listAll(page?: Page): Promise<Stored[]>;
   /** Atomic: all of the change, or nothing. */
   commit(change: Commit): Promise<CommitResult>;
   isMarked(mark: string): Promise<boolean>;
   readRollout(id: string): Promise<ArchivedRollout | null>;
   /** Newest first. */
   listRollouts(limit: number): Promise<ArchivedRollout[]>;
-  /** Oldest first. */
+  /** In the order of their sequence. */
   listJournal(rollout: string, limit: number): Promise<JournalEntry[]>;
   close(): Promise<void>;
 }

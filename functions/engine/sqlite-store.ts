@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
-import type { ArchivedRollout, Commit, CommitResult, Stored, StorePort } from './ports.ts';
+import type { ArchivedRollout, Commit, CommitResult, Page, Stored, StorePort } from './ports.ts';
 
 const SCHEMA_VERSION = 1;
 
@@ -25,6 +25,9 @@ const schema = `
   CREATE INDEX rollouts_by_start ON rollouts (started_at DESC, id DESC);
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
+
+/** To SQLite a negative limit is none, and every key comes after the empty text. */
+const everything: Page = { after: null, limit: -1 };
 
 const json = z.string().transform((text): unknown => JSON.parse(text));
 
@@ -53,8 +56,10 @@ export function openSqliteStore(path: string, busyMs: number = limits.sqliteBusy
   const database = translating(path, () => open(path, busyMs));
   const sql = {
     load: database.prepare('SELECT key, revision, data FROM records WHERE key = ?'),
-    listActive: database.prepare('SELECT key, revision, data FROM records WHERE is_active = 1 ORDER BY key'),
-    listAll: database.prepare('SELECT key, revision, data FROM records ORDER BY key'),
+    listActive: database.prepare(
+      'SELECT key, revision, data FROM records WHERE key > ? AND is_active = 1 ORDER BY key LIMIT ?',
+    ),
+    listAll: database.prepare('SELECT key, revision, data FROM records WHERE key > ? ORDER BY key LIMIT ?'),
     create: database.prepare('INSERT OR IGNORE INTO records (key, revision, is_active, data) VALUES (?, 1, ?, ?)'),
     replace: database.prepare(
       'UPDATE records SET revision = revision + 1, is_active = ?, data = ? WHERE key = ? AND revision = ?',
@@ -62,7 +67,7 @@ export function openSqliteStore(path: string, busyMs: number = limits.sqliteBusy
     mark: database.prepare('INSERT OR IGNORE INTO marks (mark) VALUES (?)'),
     isMarked: database.prepare('SELECT 1 FROM marks WHERE mark = ?'),
     journal: database.prepare('INSERT INTO journal (rollout, at, sequence, data) VALUES (?, ?, ?, ?)'),
-    listJournal: database.prepare('SELECT * FROM journal WHERE rollout = ? ORDER BY at, sequence LIMIT ?'),
+    listJournal: database.prepare('SELECT * FROM journal WHERE rollout = ? ORDER BY sequence LIMIT ?'),
     archive: database.prepare(
       'INSERT OR REPLACE INTO rollouts (id, key, started_at, ended_at, data) VALUES (?, ?, ?, ?, ?)',
     ),
@@ -99,8 +104,8 @@ export function openSqliteStore(path: string, busyMs: number = limits.sqliteBusy
 
   return {
     load: (key) => attempt(() => storedOf(sql.load.all(key))[0] ?? null),
-    listActive: () => attempt(() => storedOf(sql.listActive.all())),
-    listAll: () => attempt(() => storedOf(sql.listAll.all())),
+    listActive: ({ after, limit } = everything) => attempt(() => storedOf(sql.listActive.all(after ?? '', limit))),
+    listAll: ({ after, limit } = everything) => attempt(() => storedOf(sql.listAll.all(after ?? '', limit))),
     commit: (change) =>
       attempt(() =>
         inTransaction(

@@ -1,4 +1,5 @@
-/** What is due? Looks at all active rollouts together, then decides and performs for each. */
+/** What is due? Looks at many active rollouts together, then decides and performs for each. */
+import type { z } from 'zod';
 import type { RecordEvent } from '../../machines/rollout/decide.ts';
 import { answerSplit } from '../../machines/rollout/effects.ts';
 import { type BlessingContext, findLostBlessing } from './blessings.ts';
@@ -9,22 +10,35 @@ import { log } from './log.ts';
 import { handle } from './loop.ts';
 import { observe, type Observing } from './observe.ts';
 import { observedModels } from './perform.ts';
-import type { Ports, Stored } from './ports.ts';
-import { sendAttention } from './publish.ts';
+import type { tickMessageSchema } from './messages.ts';
+import type { BusPort, Ports, Stored } from './ports.ts';
+import { sendAttention, topics } from './publish.ts';
 import { type Loaded, parseStored } from './records.ts';
 
+/** Of the records that this instance worked on. */
 export interface TickSummary {
   active: number;
   failed: number;
 }
 
-/** Advances every active rollout by what is due now. One that fails does not stop the others. */
-export async function tick(ports: Ports, observing: Observing): Promise<TickSummary> {
-  const records = parseAll(await ports.store.listActive());
-  if (records.length === 0) {
-    await pauseUnlessActive(ports);
-    return { active: 0, failed: 0 };
+/**
+ * Advances every active rollout by what is due now. One that fails does not stop the others. What does not fit into one
+ * page is passed on to other instances first, so that they work side by side, each on records of its own.
+ * @param after only records after this key: those before it are somebody else's; null begins with the first
+ */
+export async function tick(ports: Ports, observing: Observing, after: string | null = null): Promise<TickSummary> {
+  const summary: TickSummary = { active: 0, failed: 0 };
+  for await (const page of pagesOf(ports, 'tick', after)) {
+    const { active, failed } = await advance(ports, page, observing);
+    summary.active += active;
+    summary.failed += failed;
   }
+  if (after === null && summary.active === 0) await pauseUnlessActive(ports);
+  return summary;
+}
+
+async function advance(ports: Ports, stored: Stored[], observing: Observing): Promise<TickSummary> {
+  const records = parseAll(stored);
   const events = await observe(
     ports,
     records.flatMap(({ record }) => record.active ?? []),
@@ -38,33 +52,80 @@ export async function tick(ports: Ports, observing: Observing): Promise<TickSumm
     const all: RecordEvent[] = [...(seen.get(record.endpoint) ?? []), { type: 'clock.ticked', at: ports.now() }];
     return guarded(record.endpoint, () => handle(ports, record.endpoint, all, { base: loaded }));
   });
-  return { active: records.length, failed: results.filter((isDone) => !isDone).length };
+  return { active: stored.length, failed: stored.length - results.filter((isDone) => isDone).length };
+}
+
+type Part = z.infer<typeof tickMessageSchema>;
+
+/**
+ * Pages of records, each alone in memory. What comes after a page is passed on before the page is given, and it is the
+ * only one; only where the bus does not take the rest, that follows here. Keys ascend, so it ends.
+ */
+async function* pagesOf(ports: Ports, kind: Part['kind'], after: string | null): AsyncGenerator<Stored[]> {
+  const { store, bus } = ports;
+  const limit = limits.recordsPerTick;
+  for (let from = after; ; ) {
+    const asked = { after: from, limit };
+    const page = await (kind === 'tick' ? store.listActive(asked) : store.listAll(asked));
+    const last = page.length < limit ? undefined : page.at(-1);
+    const isOver = last === undefined || (await passOn(bus, { kind, after: last.key }));
+    yield page;
+    if (isOver) return;
+    from = last.key;
+  }
+}
+
+async function passOn(bus: BusPort, part: Part): Promise<boolean> {
+  try {
+    await bus.publish(topics.ticks, [{ data: Buffer.from(JSON.stringify(part)), attributes: {} }]);
+    return true;
+  } catch (error) {
+    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    log('WARNING', `The ${part.kind} after ${part.after} could not be passed on, and goes on here: ${error.message}`);
+    return false;
+  }
 }
 
 /**
  * Compares the world with the records, and repairs: a blessing no event told of, a tick job that is paused while
  * something is active, a split that somebody else changed, a deployment that nobody owns and that bills.
  */
-export async function reconcile(context: BlessingContext, observing: Observing): Promise<TickSummary> {
+export async function reconcile(
+  context: BlessingContext,
+  observing: Observing,
+  after: string | null = null,
+): Promise<TickSummary> {
   const { ports } = context;
-  await guarded('lost blessings', async () => {
-    const { policies } = await ports.policies.list();
-    for (const policy of policies) await guarded(policy.name, () => findLostBlessing(context, policy));
-  });
-  for (const stored of await ports.store.listAll()) await guarded(stored.key, () => reconcileRecord(ports, stored));
+  const part: TickSummary = { active: 0, failed: 0 };
+  if (after === null) await findLostBlessings(context);
+  for await (const page of pagesOf(ports, 'reconcile', after)) {
+    // One after the other: Vertex AI allows 600 such reads a minute, and nothing here is urgent.
+    for (const stored of page) if (!(await guarded(stored.key, () => reconcileRecord(ports, stored)))) part.failed += 1;
+  }
+  if (after !== null) return part;
   const summary = await tick(ports, observing);
   if (summary.active > 0 && (await ports.schedule.isPaused())) {
     log('WARNING', 'The tick job was paused while rollouts are active; resumed.');
     await ports.schedule.resume();
   }
-  return summary;
+  return { active: summary.active, failed: part.failed + summary.failed };
+}
+
+async function findLostBlessings(context: BlessingContext): Promise<void> {
+  await guarded('lost blessings', async () => {
+    const { policies } = await context.ports.policies.list();
+    for (const policy of policies) await guarded(policy.name, () => findLostBlessing(context, policy));
+  });
 }
 
 async function reconcileRecord(ports: Ports, stored: Stored): Promise<void> {
   const { record } = parseStored(stored);
   const { active, endpoint } = record;
+  const gone = record.history.filter(({ state, rollout }) => state !== 'promoted' && rollout !== active?.context.id);
+  const mayBeForeign = active !== null && active.context.effectAt !== null;
+  if (!mayBeForeign && gone.length === 0) return;
   const view = await ports.endpoints.read(endpoint);
-  if (active !== null && active.context.effectAt !== null) {
+  if (mayBeForeign) {
     const models = view.deployedModels.map(({ id }) => ({ id, canServe: true }));
     const answer = answerSplit(active, { split: view.split, models });
     if (answer.kind === 'foreign') {
@@ -73,9 +134,7 @@ async function reconcileRecord(ports: Ports, stored: Stored): Promise<void> {
       await handle(ports, endpoint, [{ type: 'traffic.foreign', at: ports.now(), ...found }]);
     }
   }
-  for (const ended of record.history.filter(
-    ({ state, rollout }) => state !== 'promoted' && rollout !== active?.context.id,
-  )) {
+  for (const ended of gone) {
     const orphan = view.deployedModels.find(({ displayName }) => displayName === ended.rollout);
     if (orphan === undefined || (view.split[orphan.id] ?? 0) > 0) continue;
     const text = `DeployedModel ${orphan.id} of rollout ${ended.rollout} (${ended.state}) was still deployed on ${endpoint}; it bills, and is removed.`;
@@ -89,7 +148,7 @@ async function reconcileRecord(ports: Ports, stored: Stored): Promise<void> {
 async function pauseUnlessActive(ports: Ports): Promise<void> {
   if (await ports.schedule.isPaused()) return;
   await ports.schedule.pause();
-  if ((await ports.store.listActive()).length > 0) await ports.schedule.resume();
+  if ((await ports.store.listActive({ after: null, limit: 1 })).length > 0) await ports.schedule.resume();
 }
 
 /** A record that cannot be read is reported, and does not stop the others. */

@@ -6,11 +6,11 @@
  * itself for longer than our deadline, and what arrives after we gave up finds its precondition gone, or is recognised.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import type { DocumentReference, DocumentSnapshot, Firestore, Timestamp } from '@google-cloud/firestore';
+import type { DocumentReference, DocumentSnapshot, Firestore, Query, Timestamp } from '@google-cloud/firestore';
 import { z } from 'zod';
 import { PermanentError, TransientError } from '../engine/errors.ts';
 import { limits } from '../engine/limits.ts';
-import type { ArchivedRollout, Commit, CommitResult, JournalEntry, Stored, StorePort } from '../engine/ports.ts';
+import type { ArchivedRollout, Commit, CommitResult, JournalEntry, Page, Stored, StorePort } from '../engine/ports.ts';
 import type { Clients } from './clients.ts';
 import { call, parseReply } from './status.ts';
 
@@ -34,15 +34,15 @@ export function firestoreStore(clients: Clients): StorePort {
         return snapshot.exists ? storedOf(snapshot) : null;
       }),
 
-    listActive: () =>
+    listActive: (page) =>
       ask('List active records', async (firestore) => {
-        const found = await firestore.collection('rollout-endpoints').where('isActive', '==', true).get();
+        const found = await pageOf(firestore.collection('rollout-endpoints').where('isActive', '==', true), page).get();
         return found.docs.map(storedOf);
       }),
 
-    listAll: () =>
+    listAll: (page) =>
       ask('List records', async (firestore) => {
-        const found = await firestore.collection('rollout-endpoints').get();
+        const found = await pageOf(firestore.collection('rollout-endpoints'), page).get();
         return found.docs.map(storedOf);
       }),
 
@@ -103,15 +103,21 @@ async function write(firestore: Firestore, change: Commit, commitId: string): Pr
   for (const mark of new Set(change.marks)) batch.create(markAt(firestore, mark), { mark });
   for (const entry of change.journal) {
     const { at, sequence, data } = entry;
-    batch.create(journalAt(firestore, entry), { at, sequence, data: JSON.stringify(data) });
+    batch.create(journalAt(firestore, entry), { at, sequence, data: JSON.stringify(data), expireAt: expiry(at) });
   }
   for (const { id, key, startedAt, endedAt, data } of change.archive) {
-    batch.set(rolloutAt(firestore, id), { key, startedAt, endedAt, data: JSON.stringify(data) });
+    const expires = endedAt === null ? {} : { expireAt: expiry(endedAt) };
+    batch.set(rolloutAt(firestore, id), { key, startedAt, endedAt, data: JSON.stringify(data), ...expires });
   }
   const [written] = await batch.commit();
   if (written === undefined)
     throw new PermanentError('internal', `Commit ${change.key}: the reply has no write result`);
   return { kind: 'committed', revision: revisionOf(written.writeTime) };
+}
+
+/** When Firestore may delete it, where the database has a policy for that; a Date is a timestamp there. */
+function expiry(at: number): Date {
+  return new Date(at + limits.historyKeepMs);
 }
 
 /**
@@ -136,6 +142,13 @@ function mayBeRefusal(error: unknown): boolean {
   return error instanceof TransientError && error.code === 'conflict';
 }
 
+/** Ordered by id, which every index ends with, so that none is to be made for it. */
+function pageOf(records: Query, page: Page | undefined): Query {
+  const ordered = records.orderBy('__name__');
+  if (page === undefined) return ordered;
+  return (page.after === null ? ordered : ordered.startAfter(page.after)).limit(page.limit);
+}
+
 function recordAt(firestore: Firestore, key: string): DocumentReference {
   return firestore.collection('rollout-endpoints').doc(key);
 }
@@ -149,9 +162,9 @@ function markAt(firestore: Firestore, mark: string): DocumentReference {
   return firestore.collection('rollout-marks').doc(createHash('sha256').update(mark).digest('hex'));
 }
 
-/** Padded, so that ids sort as (at, sequence) do. */
-function journalAt(firestore: Firestore, { rollout, at, sequence }: JournalEntry): DocumentReference {
-  const id = `${at.toFixed(3).padStart(19, '0')}-${String(sequence).padStart(9, '0')}`;
+/** Padded, so that ids sort as sequences do. */
+function journalAt(firestore: Firestore, { rollout, sequence }: JournalEntry): DocumentReference {
+  const id = String(sequence).padStart(12, '0');
   return rolloutAt(firestore, rollout).collection('journal').doc(id);
 }
 

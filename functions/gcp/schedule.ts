@@ -8,7 +8,7 @@ import type { CloudSchedulerClient } from '@google-cloud/scheduler/build/src/v1/
 import type { CallOptions } from 'google-gax';
 import { z } from 'zod';
 import type { Environment } from '../engine/environment.ts';
-import { PermanentError } from '../engine/errors.ts';
+import { PermanentError, TransientError } from '../engine/errors.ts';
 import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
 import type { SchedulePort } from '../engine/ports.ts';
@@ -47,7 +47,9 @@ export function tickSchedule(clients: Clients, environment: Environment): Schedu
       const code = codeOf(error);
       if (code !== 'failedPrecondition' && code !== 'notFound') throw error;
       const found = await state();
-      if (found !== null && found !== wanted) throw error;
+      if (found === null || found === wanted) return;
+      // Refused because it was so already, and changed by somebody since: to be tried again.
+      throw new TransientError('conflict', `${job} was ${found} when it was to be ${wanted}; somebody else changes it`);
     }
   }
 

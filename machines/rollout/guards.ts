@@ -78,13 +78,17 @@ export function mayTakeLastStep(moment: Moment): boolean {
  * Law 2: the share was held its time, and the evidence is healthy, dated wholly after the step took effect, and fresh.
  * Proxy evidence may lower the share and never raise it, so only Monitoring proves a step.
  */
-export function stepIsProven({ context, event }: Moment): boolean {
+export function stepIsProven(moment: Moment): boolean {
+  return stepWasProven(moment) && isFresh(moment);
+}
+
+/** Proven once, by evidence that may have grown stale since: enough to ask a person, not to go on. */
+export function stepWasProven({ context, event }: Moment): boolean {
   const step = currentStep(context);
   const verdict = context.verdicts.monitoring;
   if (step === null || context.effectAt === null || verdict === null || verdict.kind !== 'healthy') return false;
   const hasHeld = event.at >= context.effectAt + step.holdSeconds * 1000;
-  const isDatedAfter = verdict.fromAt >= context.effectAt && verdict.toAt > context.effectAt;
-  return hasHeld && isDatedAfter && isFresh({ context, event });
+  return hasHeld && verdict.fromAt >= context.effectAt && verdict.toAt > context.effectAt;
 }
 
 export function needsApproval({ context }: Moment): boolean {
@@ -92,7 +96,7 @@ export function needsApproval({ context }: Moment): boolean {
 }
 
 export function mustAwaitApproval(moment: Moment): boolean {
-  return stepIsProven(moment) && needsApproval(moment);
+  return stepWasProven(moment) && needsApproval(moment);
 }
 
 /** A proven step that only a freeze window holds back, and that was not said yet. */
@@ -142,7 +146,7 @@ export function endpointIsGone({ event }: Moment): boolean {
 
 /** Somebody else's split, and not one that we wrote or may have written. */
 export function isForeign({ context, event }: Moment): boolean {
-  if (event.type !== 'traffic.foreign' || context.ending !== null) return false;
+  if (event.type !== 'traffic.foreign' || context.ending !== null || context.retiringAt !== null) return false;
   if (event.generation !== context.traffic.generation) return false;
   return context.foreign === null || !isSameSplit(context.foreign.split, event.found);
 }

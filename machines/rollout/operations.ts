@@ -49,9 +49,9 @@ export function noteOperation({ context, event }: Moment): Update {
     case 'deploy.started':
       return { operation: started('deploy', context.canaryId, event), ...noTrouble };
     case 'removal.started':
-      return { operation: started('undeploy', event.deployedModelId, event), ...noTrouble };
+      return { operation: started('undeploy', event.deployedModelId, event), retryAt: null };
     case 'resize.started':
-      return { operation: started('resize', event.deployedModelId, event), ...noTrouble };
+      return { operation: started('resize', event.deployedModelId, event), retryAt: null };
     default:
       return {};
   }
@@ -145,4 +145,9 @@ function freeId(wanted: string, taken: string[]): string {
   let id = Number(wanted);
   while (taken.includes(String(id))) id = id >= 9_999_999_999 ? 1 : id + 1;
   return String(id);
+}
+
+/** Nothing is left to restore; what was refused so far was not the cleaning. */
+export function noteGone(): Update {
+  return noTrouble;
 }

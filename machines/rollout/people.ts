@@ -25,6 +25,8 @@ export function noteIncident({ event }: Moment): Update {
 }
 
 export function noteImpatience(moment: Moment): Update {
+  // At the same moment a verdict may have begun the way back, which no pause stops.
+  if (moment.context.ending !== null) return {};
   const reason = impatience(moment);
   return { paused: { at: moment.event.at, by: 'controller', reason }, reason };
 }

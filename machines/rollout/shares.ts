@@ -26,7 +26,9 @@ export function adoptFound({ context, event }: Moment): Update {
 /** A pause while a share is being raised: wants the highest step that is not above what was confirmed (law 5). */
 export function stepBack({ context, event }: Moment): Update {
   const confirmed = context.traffic.confirmed?.[context.canaryId] ?? 0;
-  const stepIndex = context.policy.steps.findLastIndex(({ percent }) => percent <= confirmed);
+  const held = context.policy.steps.findLastIndex(({ percent }) => percent <= confirmed);
+  // Somebody else may have given it more than we want.
+  const stepIndex = Math.min(context.stepIndex, held);
   return { ...desireStep({ ...context, foreign: null }, stepIndex, event), foreign: context.foreign };
 }
 
@@ -118,6 +120,7 @@ function desireStep(context: Context, stepIndex: number, event: RolloutEvent): U
     stepIndex,
     traffic: desiring(known, splitWithCanary(stable, context.canaryId, percent)),
     effectAt: null,
+    promotedAt: null,
     waitingSince: event.at,
     isApproved: false,
     heldBy: null,

@@ -25,9 +25,11 @@ const progressSchema = z.union([
   z.strictObject({ rollingBack: z.enum(['restoring', 'cleaning']) }),
 ]);
 
+const valueSchema = z.strictObject({ progress: progressSchema, pause: z.enum(['running', 'paused', 'ended']) });
+
 export const storedRolloutSchema = z.strictObject({
   schema: z.literal(snapshotSchemaVersion),
-  value: z.strictObject({ progress: progressSchema, pause: z.enum(['running', 'paused', 'ended']) }),
+  value: valueSchema,
   context: contextSchema,
 });
 
@@ -51,7 +53,7 @@ export function stepRollout(rollout: StoredRollout, event: RolloutEvent): Stored
   const [after] = transition(rolloutMachine, before, event);
   if (after === before) return rollout;
   const next = stored(after);
-  return JSON.stringify(next) === JSON.stringify(rollout) ? rollout : next;
+  return isSame(next, rollout) ? rollout : next;
 }
 
 /** What the rollout's state owes the world; null when it is over. */
@@ -63,6 +65,18 @@ function restored({ value, context }: StoredRollout): Snapshot {
   return rolloutMachine.resolveState({ value, context });
 }
 
-function stored(snapshot: Snapshot): StoredRollout {
-  return storedRolloutSchema.parse({ schema: snapshotSchemaVersion, value: snapshot.value, context: snapshot.context });
+/** The context is parsed when it is stored and when it is loaded, not at every event between. */
+function stored({ value, context }: Snapshot): StoredRollout {
+  return { schema: snapshotSchemaVersion, value: valueSchema.parse(value), context };
+}
+
+/** Most of a context is left alone by most events, and is the very same object then. */
+function isSame(a: StoredRollout, b: StoredRollout): boolean {
+  const before: Record<string, unknown> = b.context;
+  const isKept = ([name, value]: [string, unknown]) => value === before[name] || isAlike(value, before[name]);
+  return isAlike(a.value, b.value) && Object.entries(a.context).every(isKept);
+}
+
+function isAlike(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -61,6 +61,9 @@ export const rolloutMachine = setup({
             'blessing.newer': { guard: 'policyReplaces', target: 'rollingBack', actions: 'blameNewer' },
             'evidence.observed': { guard: 'isNewEvidence', actions: 'weigh' },
             'past.observed': { guard: 'isNewPast', actions: 'rememberPast' },
+            'operator.resumed': { guard: 'hasForeign', actions: 'adoptFound' },
+            'operator.promoted': { guard: 'hasForeign', actions: 'adoptFound' },
+            'operator.promotedFully': { guard: 'hasForeign', actions: 'adoptFound' },
           },
           states: {
             preparing: {
@@ -146,8 +149,6 @@ export const rolloutMachine = setup({
                   { guard: 'incidentRollsBack', target: '#rollingBack', actions: 'blameIncident' },
                   { guard: 'incidentPauses', target: '.shifting', actions: 'stepBack' },
                 ],
-                'operator.resumed': { guard: 'hasForeign', actions: 'adoptFound' },
-                'operator.promoted': { guard: 'hasForeign', actions: 'adoptFound' },
               },
               states: {
                 shifting: {
@@ -254,7 +255,10 @@ export const rolloutMachine = setup({
               always: { guard: 'neverShifted', target: 'cleaning' },
               on: {
                 'traffic.applied': { guard: 'isCurrentGeneration', target: 'cleaning', actions: 'noteEffect' },
-                'traffic.refused': [{ guard: 'endpointIsGone', target: 'cleaning' }, { actions: 'noteRefusal' }],
+                'traffic.refused': [
+                  { guard: 'endpointIsGone', target: 'cleaning', actions: 'noteGone' },
+                  { actions: 'noteRefusal' },
+                ],
               },
             },
             cleaning: {

@@ -2,34 +2,21 @@
  * A whole world on one clock that a test moves: the emulator's model of Vertex AI behind the engine's ports, the real
  * SQLite store in memory, and a gate at every await, at which a test may wait, fail or crash the caller.
  */
-import {
-  deployModel,
-  mutateDeployedModel,
-  undeployModel,
-  availableReplicas,
-} from '../../emulator/world/deployments.ts';
+import { deployModel, mutateDeployedModel, undeployModel } from '../../emulator/world/deployments.ts';
 import { createEndpoint, findEndpoint, route, updateEndpoint } from '../../emulator/world/endpoints.ts';
 import { recordPrediction } from '../../emulator/world/metrics.ts';
-import { resolveVersion, uploadModel } from '../../emulator/world/models.ts';
+import { uploadModel } from '../../emulator/world/models.ts';
 import { findOperation } from '../../emulator/world/operations.ts';
 import { cancelOperation } from '../../emulator/world/progress.ts';
-import type { Operation, Resources } from '../../emulator/world/state.ts';
 import { createWorld, timingsFor, type World, WorldError } from '../../emulator/world/world.ts';
-import { PermanentError, TransientError } from '../../functions/engine/errors.ts';
-import type {
-  DeployedModelView,
-  EndpointView,
-  MetricsQuery,
-  OperationView,
-  OutgoingMessage,
-  Ports,
-} from '../../functions/engine/ports.ts';
+import type { MetricsQuery, OutgoingMessage, Ports } from '../../functions/engine/ports.ts';
 import { openSqliteStore } from '../../functions/engine/sqlite-store.ts';
 import { recordSchema, type EndpointRecord } from '../../machines/rollout/record.ts';
 import { endpointKey, isSameEndpoint } from '../../machines/rollout/resource-name.ts';
 import type { Evidence, EvidenceWindow, VariantCounts } from '../../machines/analysis/evidence.ts';
 import type { Policy } from '../../machines/policy/policy.ts';
 import { policyOf } from '../machines/rollout/life.ts';
+import { flags, operationOf, translated, upload, versionOf, viewOf } from './vertex-views.ts';
 
 export const parent = 'projects/demo/locations/us-central1';
 export const endpoint = `${parent}/endpoints/1`;
@@ -241,75 +228,6 @@ export function laboratory({
   };
 }
 
-const oneReplica: Resources = {
-  kind: 'dedicated',
-  machineType: 'n1-standard-2',
-  acceleratorType: '',
-  acceleratorCount: 0,
-  minReplicaCount: 1,
-  maxReplicaCount: 1,
-  requiredReplicaCount: 0,
-  autoscalingMetricSpecs: [],
-  spot: false,
-};
-
-const flags = { resources: oneReplica, serviceAccount: '', disableContainerLogging: false, enableAccessLogging: false };
-
-const upload = {
-  aliases: [],
-  displayName: 'delays',
-  description: '',
-  versionDescription: '',
-  labels: {},
-  containerSpec: {
-    imageUri: 'delays',
-    command: ['node'],
-    args: [],
-    env: [],
-    ports: [],
-    predictRoute: '',
-    healthRoute: '',
-    deploymentTimeoutSeconds: null,
-  },
-  artifactUri: '',
-};
-
-function viewOf(world: World, name: string): EndpointView {
-  const found = findEndpoint(world.context, name);
-  const deployedModels: DeployedModelView[] = found.deployedModels
-    .filter(({ phase }) => phase === 'deployed')
-    .map((deployed) => ({
-      id: deployed.id,
-      model: deployed.model,
-      versionId: deployed.versionId,
-      displayName: deployed.displayName,
-      minReplicas: deployed.resources.minReplicaCount,
-      maxReplicas: deployed.resources.maxReplicaCount,
-      availableReplicas: availableReplicas(deployed),
-    }));
-  return { name, split: { ...found.split }, etag: found.etag, deployedModels };
-}
-
-function operationOf({ name, isDone, stage, error }: Operation): OperationView {
-  return { name, done: isDone, stage, error };
-}
-
-function versionOf(world: World, name: string) {
-  try {
-    const { model: found, version } = resolveVersion(world.context, name);
-    return {
-      model: found.name,
-      versionId: version.versionId,
-      aliases: version.aliases,
-      labels: version.labels,
-      updatedAt: version.updatedAt,
-    };
-  } catch (error) {
-    if (error instanceof WorldError && error.code === 'NOT_FOUND') return null;
-    throw error;
-  }
-}
-
 /** What Monitoring would show of a window: the samples that lie in it and are visible. */
 function periodsOf({ window: { fromAt, toAt }, periodMs }: MetricsQuery): EvidenceWindow[] {
   const count = Math.ceil((toAt - fromAt) / periodMs);
@@ -332,20 +250,4 @@ function evidenceOf(world: World, name: string, window: EvidenceWindow): Evidenc
       variants[variant.deployedModelId] = { requests, errors, latencyMs: { bounds: [20], counts: [requests, 0] } };
   }
   return Object.keys(variants).length === 0 ? [] : [{ window, source: 'monitoring', variants }];
-}
-
-function translated(name: string, error: WorldError): Error {
-  const message = `${name}: ${error.message}`;
-  switch (error.code) {
-    case 'ABORTED':
-      return new TransientError('conflict', message);
-    case 'NOT_FOUND':
-      return new PermanentError('notFound', message);
-    case 'ALREADY_EXISTS':
-      return new PermanentError('alreadyExists', message);
-    case 'FAILED_PRECONDITION':
-      return new PermanentError('failedPrecondition', message);
-    default:
-      return new PermanentError('invalidArgument', message);
-  }
 }

@@ -147,6 +147,24 @@ describe('a life of a rollout', () => {
     expect((await lab.record())?.active).toBeNull();
   });
 
+  it('sets a copy of a command aside that finds its rollout ended by the first, though it began before it', async () => {
+    const context = begin();
+    await blessVersion(context, '2');
+    await run(8);
+    const { store } = lab.ports;
+    let asked = 0;
+    const late = {
+      ...lab.ports,
+      store: { ...store, isMarked: async (mark: string) => asked++ > 0 && store.isMarked(mark) },
+    };
+    await say('abort', 'once');
+    await run(30);
+    const copy = { command: 'abort' as const, endpoint, by: 'ann', commandId: 'once' };
+    expect(await command(late, copy, 'm')).toMatchObject({ kind: 'ignored' });
+    const other = { ...copy, commandId: 'another' };
+    expect(await command(lab.ports, other, 'm')).toMatchObject({ kind: 'rejected' });
+  });
+
   it('does not start a version again by a late copy of its blessing, but by a newer one', async () => {
     const context = begin({ behaviour: { 3: { errorRatio: 0.3 } } });
     const early = lab.now();

@@ -62,7 +62,7 @@ test('a job that does not exist counts as paused, and stops no rollout', async (
 test('a refusal for another reason than the state is an error', async () => {
   await createTickJob();
   faults.add([{ method: '*/PauseJob', code: 'FAILED_PRECONDITION', message: 'the job is being updated', times: 1 }]);
-  await expect(schedule.pause()).rejects.toMatchObject({ name: 'PermanentError', code: 'failedPrecondition' });
+  await expect(schedule.pause()).rejects.toMatchObject({ name: 'TransientError', code: 'conflict' });
   expect(await schedule.isPaused()).toBe(false);
 });
 
