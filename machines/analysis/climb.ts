@@ -32,16 +32,16 @@ export const beta = 0.05;
 /** Nobody can prove a difference of nothing. */
 const excessLeast = 0.0005;
 /** Requests may be served blind up to so many times what finding the excess takes at best. */
-const proportion = 3.5;
+const proportion = 4;
 /** However soon evidence comes, to be sure takes about a minute: so much at most is proven by one (`minuteGainMax`). */
 const actSecondsMin = 60;
 
 /**
  * Let U bound the canary's excess. To find U takes ln(1/α) / KL(p_s + U ‖ allowed) canary requests at best (Wald 1945). The
- * next share may rise when it serves at most 3.5 times as many before evidence could act, and when these, at U less what
+ * next share may rise when it serves at most 4 times as many before evidence could act, and when these, at U less what
  * is allowed, bring at most `maxExcessErrors`. So whatever excess there is, the harm stays in proportion to what no rule can
  * avoid, except with probability β; and a canary whose U is within what is allowed may always climb.
- * @example stable 1 %, margin 0.5 %, U = 2.4 %, α = 1 %: 4.605 / KL(3.4 % ‖ 1.5 %) = 511 requests, so 1,790 may be blind
+ * @example stable 1 %, margin 0.5 %, U = 2.4 %, α = 1 %: 4.605 / KL(3.4 % ‖ 1.5 %) = 511 requests, so 2,044 may be blind
  */
 export function mayClimb(test: HitTest, allowance: Allowance, climb: Climb): ClimbAnswer {
   const stableRate = pastRate(test.baseline);
