@@ -23,7 +23,7 @@ describe('a climb', () => {
   it('is not allowed before anything is known', () => {
     const answer = mayClimb(after(0, 0, 0), allowance, climb);
     expect(answer).toMatchObject({ isAllowed: false, excessAtMost: 1, blindRequests: 1500 });
-    // ln(100) / KL(1 || 0.015) is 1.1 requests, and 3.5 times as many may be blind.
+    // ln(100) / KL(1 || 0.015) is 1.1 requests, and 4 times as many may be blind.
     expect(answer.blindRequestsMax).toBeCloseTo(4.39, 1);
   });
 
