@@ -46,7 +46,7 @@ const table: Layer[] = [
     name: 'proxy',
     at: 'functions/proxy/',
     layers: ['machines', 'engine'],
-    packages: ['zod', 'node:*', 'undici', 'google-auth-library'],
+    packages: ['zod', 'yaml', 'node:*', 'undici', 'google-auth-library', 'jose', 'lru-cache', '@redis/client'],
     advice: 'pass it in from functions/serve-predict.ts',
   },
   {
