@@ -10,6 +10,7 @@ import { parseDurationSeconds } from '../machines/policy/units.ts';
 import type { RolloutView } from '../machines/rollout/view.ts';
 import { type Api, dashboardApi, noSuchRollout } from './api.ts';
 import { addBacktest } from './backtest/command.ts';
+import { addDoctor } from './doctor.ts';
 import { addCommands } from './operate.ts';
 import { look, print } from './output.ts';
 import { addPolicy } from './policy.ts';
@@ -28,7 +29,7 @@ interface WatchFlags extends SystemFlags {
 const HELP = `
 Exit codes:
   0  done; for get and watch: promoted
-  1  failed: the system or the rollout is not there, or something went wrong
+  1  failed: the system or the rollout is not there, or something went wrong; doctor found a problem
   2  wrong usage, or an invalid policy
   3  get and watch: the rollout ended without promotion (rolled back, aborted, failed, superseded)
   4  get and watch: not decided (paused or under way)
@@ -82,6 +83,7 @@ function commandLine(world: World, end: (code: ExitCode) => void): Program {
   addPolicy(program, world, end);
   addBacktest(program, world, end);
   addSimulate(program, world, end);
+  addDoctor(program, world, end);
   return program;
 }
 

@@ -110,8 +110,12 @@ async function command(
     answerError(response, refusal.code, refusal.message);
     return;
   }
-  const body = await readBody(request, limits.commandBytesMax);
+  const body = await readBody(request, limits.commandBytesMax, limits.predictBodyDeadlineMs);
   if (body.kind === 'aborted') return;
+  if (body.kind === 'tooSlow') {
+    answerError(response, 408, 'The command was not there in time; send it again', { connection: 'close' });
+    return;
+  }
   if (body.kind === 'tooLarge') {
     answerError(response, 413, `A command has at most ${limits.commandBytesMax} bytes; shorten the reason`);
     return;

@@ -19,9 +19,15 @@ export interface Message {
   isAuditLog: boolean;
 }
 
+/** In either alphabet: node would decode any text, and what came would be lost. */
+const base64 = z.string().refine((text) => {
+  const [, digits] = /^([A-Za-z0-9+/_-]*)={0,2}$/.exec(text) ?? [];
+  return digits !== undefined && digits.length % 4 !== 1;
+}, 'expected base64');
+
 const pushSchema = z.object({
   message: z.object({
-    data: z.string().default(''),
+    data: base64.default(''),
     attributes: z.record(z.string(), z.string()).nullish(),
     messageId: z.string().optional(),
     message_id: z.string().optional(),
@@ -49,7 +55,7 @@ export function decode(event: unknown): Decoded {
   }
   const { message } = push.data;
   // Pub/Sub numbers every message. Who posts one without a number by hand sends a new one each time.
-  const messageId = message.messageId ?? message.message_id ?? envelope?.id ?? randomUUID();
+  const messageId = message.messageId || message.message_id || envelope?.id || randomUUID();
   return understand(Buffer.from(message.data, 'base64'), message.attributes ?? {}, messageId, false);
 }
 
@@ -90,7 +96,9 @@ export async function receive(
   const { original, messageId, result } = decode(event);
   const outcome: Outcome =
     result.kind === 'problem' ? { kind: 'rejected', text: result.reason } : await guarded(act, result.message);
-  log(outcome.kind === 'rejected' ? 'ERROR' : 'INFO', `${door}: ${outcome.text}`, { outcome: outcome.kind, messageId });
+  const text = outcome.text.slice(0, limits.loggedCharsMax);
+  const fields = { outcome: outcome.kind, messageId: messageId.slice(0, limits.loggedCharsMax) };
+  log(outcome.kind === 'rejected' ? 'ERROR' : 'INFO', `${door}: ${text}`, fields);
   if (outcome.kind === 'rejected') await sendDeadLetter(bus, { data: original, reason: outcome.text, door, messageId });
 }
 

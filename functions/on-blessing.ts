@@ -2,10 +2,9 @@
 import { bless, blessFromLog } from './engine/blessings.ts';
 import { blessingMessageSchema, logEntrySchema } from './engine/messages.ts';
 import { parsed, receive } from './decode.ts';
-import { wired } from './wiring.ts';
+import { type Wiring, wired } from './wiring.ts';
 
-export async function onBlessing(event: unknown): Promise<void> {
-  const context = wired();
+export async function onBlessing(event: unknown, context: Wiring = wired()): Promise<void> {
   await receive(context.ports.bus, 'onBlessing', event, async ({ payload, messageId, isAuditLog }) => {
     if (isAuditLog) {
       const entry = parsed(logEntrySchema, payload);

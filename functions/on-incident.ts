@@ -2,10 +2,9 @@
 import { incident } from './engine/commands.ts';
 import { incidentMessageSchema } from './engine/messages.ts';
 import { parsed, receive } from './decode.ts';
-import { wired } from './wiring.ts';
+import { type Wiring, wired } from './wiring.ts';
 
-export async function onIncident(event: unknown): Promise<void> {
-  const { ports } = wired();
+export async function onIncident(event: unknown, { ports }: Wiring = wired()): Promise<void> {
   await receive(ports.bus, 'onIncident', event, async ({ payload }) => {
     const message = parsed(incidentMessageSchema, payload);
     return message.kind === 'ok' ? incident(ports, message.value) : message;

@@ -1,16 +1,21 @@
-/** The prediction proxy, wired: its handler with this process's keys, policies and bus. */
+/** The prediction proxy, wired: its handler with this process's keys, configuration, policies and bus. */
 import { randomUUID } from 'node:crypto';
 import { topics } from './engine/publish.ts';
 import { createPredict } from './predict.ts';
+import { openCache } from './proxy/cache.ts';
+import { readProxyConfig } from './proxy/config.ts';
+import { takeOverServer } from './proxy/server.ts';
 import { googleAccessTokens, upstreamOrigin } from './proxy/upstream.ts';
 import { wired } from './wiring.ts';
 
 const { environment, ports, observing } = wired();
 const { vertexPredict } = environment.emulators;
+const config = await readProxyConfig(environment.proxyConfig, environment.proxyKeys);
 
 export const predict = createPredict({
   proxyKeys: environment.proxyKeys,
-  mayPredict: () => true,
+  config,
+  cache: await openCache(config.cache, environment.redisUrl, ports.now),
   policies: ports.policies,
   upstreamOrigin: upstreamOrigin(vertexPredict),
   accessToken: vertexPredict === null ? googleAccessTokens() : null,
@@ -24,4 +29,4 @@ export const predict = createPredict({
   bounds: vertexPredict === null ? {} : { evidenceIntervalMs: observing.periodMs },
 });
 
-process.once('SIGTERM', () => void predict.flush());
+takeOverServer(predict);

@@ -28,6 +28,8 @@ const steps: Step[] = [
     mend: 'terraform fmt -recursive terraform',
     missing: terraformMissing(),
   },
+  { name: 'licences', command: ['node', 'test/packages/licences.ts'] },
+  { name: 'audit', command: ['node', 'test/packages/audit.ts'], isLoud: true },
   { name: 'tests', command: ['vitest', 'run'], isLoud: true },
 ];
 

@@ -67,7 +67,13 @@ function drawFault({ sides }: Simulation, first: FaultAnswer, seconds: number): 
 function endsOf(answer: FaultAnswer | undefined, prefix: string): string {
   if (answer === undefined) return '';
   const { ends, lives } = answer;
-  const words = { proven: 'promoted', rolledBack: 'rolled back', contained: 'taken back', paused: 'paused', waiting: 'undecided' } as const;
+  const words = {
+    proven: 'promoted',
+    rolledBack: 'rolled back',
+    contained: 'taken back',
+    paused: 'paused',
+    waiting: 'undecided',
+  } as const;
   const parts = (['proven', 'rolledBack', 'contained', 'paused', 'waiting'] as const)
     .filter((end) => ends[end] > 0)
     .toSorted((a, b) => ends[b] - ends[a])

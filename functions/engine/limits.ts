@@ -65,6 +65,16 @@ export const limits = {
   proxyPoliciesKeepMs: 30_000,
   /** The proxy reports each endpoint's counts at most this often. */
   evidenceIntervalMs: 5_000,
+  /** While a local test says that one DeployedModel is worse: a window that began before the share did is soon over. */
+  evidenceUrgentIntervalMs: 1_000,
+  evidenceUrgentMs: 30_000,
+  /** One DeployedModel alone has answered for longer than a usual hold at 100 %: nobody waits for the counts. */
+  evidenceSteadyMs: 3_600_000,
+  evidenceSteadyIntervalMs: 60_000,
+  /** How often the local tests go on, with errors and without: a thousandth of a CPU. They begin anew after a while. */
+  alarmFailingMs: 100,
+  alarmQuietMs: 1_000,
+  alarmWatchMs: 600_000,
   /** Without a request for this long, the proxy leaves what it could not report to the next request. */
   evidenceIdleMs: 60_000,
   /** DeployedModels counted apart in one window; an endpoint has a handful. Those beyond count as unattributed. */

@@ -1,12 +1,22 @@
 /**
- * How did each DeployedModel do? Counts what the proxy saw and what clients reported, in windows: each is in exactly one,
- * and a window's message is sent unchanged until the bus has it, so that a copy is recognised as one.
+ * When is what was counted told? Every few seconds, at once when a local test goes off, and rarely where only one
+ * DeployedModel has answered for long. Each request is in exactly one window, whose message is sent unchanged until the bus
+ * has it, so that a copy is recognised as one.
  */
-import { noCounts, type Signal, UNATTRIBUTED, type VariantCounts } from '../../machines/analysis/evidence.ts';
+import type { VariantCounts } from '../../machines/analysis/evidence.ts';
 import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
 import type { Clock } from '../engine/ports.ts';
-import { predictionBounds } from './prediction-bounds.ts';
+import { type Alarm, createAlarm } from './alarm.ts';
+import {
+  addReported,
+  addRequest,
+  type CountedRequest,
+  emptyWindow,
+  hasRoom,
+  variantsOf,
+  type Window,
+} from './evidence-window.ts';
 import type { ReportedOutcome } from './report.ts';
 
 /** The message on `rollout-evidence`, as JSON. */
@@ -18,28 +28,17 @@ export interface EvidenceMessage {
   variants: Record<string, VariantCounts>;
 }
 
-/** One request that went upstream, once it is over. */
-export interface CountedRequest {
-  /** Null when the answer did not say which one served. */
-  deployedModelId: string | null;
-  startedAt: number;
-  /** Up to the answer's first byte, or to the failure. */
-  latencyMs: number;
-  isError: boolean;
-  /** The number of each prediction; empty when the answer was not sampled. */
-  predictions: readonly number[];
-}
-
 export interface CounterDependencies {
   publish: (message: EvidenceMessage) => Promise<void>;
   now: Clock;
   source: string;
+  /** Between two reports of an endpoint, while more than one DeployedModel may be serving. */
   intervalMs: number;
   idleMs: number;
 }
 
 export interface Counters {
-  /** Counts a request, and starts a report when the endpoint's last one is long enough ago. Never throws. */
+  /** Counts a request, and starts a report when one is due. Never throws. */
   count(endpoint: string, request: CountedRequest): void;
   /**
    * Counts what clients report, and starts a report as count() does. False when the window has no room for all of it: then
@@ -48,31 +47,6 @@ export interface Counters {
   countReported(endpoint: string, outcomes: readonly ReportedOutcome[]): boolean;
   /** Reports everything counted, without regard to the interval; resolves when it was tried, and never rejects. */
   flush(): Promise<void>;
-}
-
-/**
- * Upper bounds of the latency histogram in ms: four to the octave, so that a bucket is 19 % wide, from 1 ms to 17
- * minutes. Fixed, so that the histograms of all instances and versions add.
- */
-export const latencyBoundsMs: readonly number[] = Array.from({ length: 81 }, (_, i) =>
-  Number((2 ** (i / 4)).toPrecision(4)),
-);
-
-interface Tally {
-  requests: number;
-  errors: number;
-  latencyCounts: number[];
-  /** Null until a prediction comes. */
-  predictionCounts: number[] | null;
-}
-
-/** Apart from the tallies: ids that a client makes up must not take the places of those that answer. */
-type Reported = Map<string, { deployedModelId: string; check: string; signal: Signal }>;
-
-interface Window {
-  fromAt: number;
-  tallies: Map<string, Tally>;
-  reported: Reported;
 }
 
 interface EndpointCounts {
@@ -85,6 +59,11 @@ interface EndpointCounts {
   lastCountedAt: number;
   sending: Promise<void> | null;
   timer: NodeJS.Timeout | null;
+  alarm: Alarm;
+  urgentUntil: number;
+  /** Who answered last, and when it was somebody else than the one before. */
+  lastId: string | null;
+  changedAt: number;
 }
 
 /** Makes the counters of one instance. The timer it uses is unref'd, and rests when no requests come. */
@@ -93,49 +72,68 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
 
   function count(endpoint: string, request: CountedRequest): void {
     const counts = countsOf(endpoint);
-    add(opened(counts, request.startedAt).tallies, request);
-    reportWhenDue(counts);
+    const { deployedModelId } = request;
+    // Who answered while nobody asked here is not known.
+    if (now() - counts.lastCountedAt > idleMs) counts.changedAt = now();
+    if (deployedModelId !== null && deployedModelId !== counts.lastId) noteChange(counts, deployedModelId);
+    addRequest(opened(counts, request.startedAt), request);
+    if (deployedModelId !== null && counts.alarm.saw(deployedModelId, request.isError, now())) raise(counts);
+    else reportWhenDue(counts);
   }
 
   function countReported(endpoint: string, outcomes: readonly ReportedOutcome[]): boolean {
     const counts = countsOf(endpoint);
-    if (!hasRoom(counts.open?.reported, outcomes)) return false;
-    addReported(opened(counts, now()).reported, outcomes);
+    if (!hasRoom(counts.open, outcomes)) return false;
+    addReported(opened(counts, now()), outcomes);
     reportWhenDue(counts);
     return true;
   }
 
   function countsOf(endpoint: string): EndpointCounts {
-    const counts = byEndpoint.get(endpoint) ?? newCounts(endpoint);
-    byEndpoint.set(endpoint, counts);
+    let counts = byEndpoint.get(endpoint);
+    if (counts === undefined) byEndpoint.set(endpoint, (counts = newCounts(endpoint)));
     return counts;
+  }
+
+  function noteChange(counts: EndpointCounts, deployedModelId: string): void {
+    // A long window began before the newcomer had its share, and would not be counted for it: that window ends here.
+    if (isSteady(counts)) void send(counts);
+    counts.lastId = deployedModelId;
+    counts.changedAt = now();
+  }
+
+  function raise(counts: EndpointCounts): void {
+    counts.urgentUntil = now() + limits.evidenceUrgentMs;
+    void send(counts);
+  }
+
+  function isSteady({ changedAt }: EndpointCounts): boolean {
+    return now() - changedAt >= limits.evidenceSteadyMs;
+  }
+
+  function intervalOf(counts: EndpointCounts): number {
+    if (now() < counts.urgentUntil) return Math.min(intervalMs, limits.evidenceUrgentIntervalMs);
+    return isSteady(counts) ? Math.max(intervalMs, limits.evidenceSteadyIntervalMs) : intervalMs;
   }
 
   /** A window opens with what it first counts, not where the last one closed: idle hours would make it too old to judge by. */
   function opened(counts: EndpointCounts, startedAt: number): Window {
     counts.lastCountedAt = now();
-    counts.open ??= {
-      fromAt: Math.max(counts.closedAt, Math.floor(startedAt)),
-      tallies: new Map(),
-      reported: new Map(),
-    };
+    counts.open ??= emptyWindow(Math.max(counts.closedAt, Math.floor(startedAt)));
     return counts.open;
   }
 
   function reportWhenDue(counts: EndpointCounts): void {
     if (counts.sending !== null || counts.timer !== null) return;
-    const waitMs = counts.lastTriedAt + intervalMs - now();
+    const waitMs = counts.lastTriedAt + intervalOf(counts) - now();
     if (waitMs <= 0) void send(counts);
-    else {
-      counts.timer = setTimeout(() => {
-        counts.timer = null;
-        void send(counts);
-      }, waitMs).unref();
-    }
+    else counts.timer = setTimeout(() => void send(counts), waitMs).unref();
   }
 
   /** One report at a time for each endpoint: the next window is not sent before this one has arrived. */
   function send(counts: EndpointCounts): Promise<void> {
+    if (counts.timer !== null) clearTimeout(counts.timer);
+    counts.timer = null;
     counts.sending ??= attempt(counts).finally(() => {
       counts.sending = null;
       const isIdle = now() - counts.lastCountedAt > idleMs;
@@ -176,8 +174,6 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
   async function flush(): Promise<void> {
     await Promise.all(
       [...byEndpoint.values()].map(async (counts) => {
-        if (counts.timer !== null) clearTimeout(counts.timer);
-        counts.timer = null;
         // What is on its way, then what failed before, then what is still open.
         for (let round = 0; round < 3 && (counts.pending !== null || counts.open !== null); round += 1) {
           await send(counts);
@@ -199,93 +195,9 @@ function newCounts(endpoint: string): EndpointCounts {
     lastCountedAt: Number.NEGATIVE_INFINITY,
     sending: null,
     timer: null,
-  };
-}
-
-function add(tallies: Map<string, Tally>, request: CountedRequest): void {
-  const named = request.deployedModelId ?? UNATTRIBUTED;
-  const id = tallies.has(named) || tallies.size < limits.evidenceVariantsMax ? named : UNATTRIBUTED;
-  let tally = tallies.get(id);
-  if (tally === undefined) {
-    tally = { requests: 0, errors: 0, latencyCounts: emptyCounts(latencyBoundsMs), predictionCounts: null };
-    tallies.set(id, tally);
-  }
-  tally.requests += 1;
-  if (request.isError) tally.errors += 1;
-  addValue(tally.latencyCounts, latencyBoundsMs, request.latencyMs);
-  for (const number of request.predictions) {
-    tally.predictionCounts ??= emptyCounts(predictionBounds);
-    addValue(tally.predictionCounts, predictionBounds, number);
-  }
-}
-
-function emptyCounts(bounds: readonly number[]): number[] {
-  return Array.from({ length: bounds.length + 1 }, () => 0);
-}
-
-/** Counts in the first bucket whose bound is not below the value; the last bucket has no bound. */
-function addValue(counts: number[], bounds: readonly number[], value: number): void {
-  let low = 0;
-  let high = bounds.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((bounds[middle] ?? Number.POSITIVE_INFINITY) < value) low = middle + 1;
-    else high = middle;
-  }
-  counts[low] = (counts[low] ?? 0) + 1;
-}
-
-/** Whether a window can hold the outcomes too; it is open to all or to none of them. */
-function hasRoom(reported: Reported | undefined, outcomes: readonly ReportedOutcome[]): boolean {
-  const keys = new Set(reported?.keys());
-  for (const outcome of outcomes) keys.add(signalKey(outcome));
-  return keys.size <= limits.evidenceSignalsMax;
-}
-
-function addReported(reported: Reported, outcomes: readonly ReportedOutcome[]): void {
-  for (const outcome of outcomes) {
-    const { deployedModelId, check, value } = outcome;
-    const key = signalKey(outcome);
-    const before = reported.get(key)?.signal;
-    const signal = typeof value === 'boolean' ? withTrial(before, value) : withValue(before, value);
-    reported.set(key, { deployedModelId, check, signal });
-  }
-}
-
-function signalKey({ deployedModelId, check }: ReportedOutcome): string {
-  return `${deployedModelId} ${check}`;
-}
-
-function withTrial(before: Signal | undefined, isHit: boolean): Signal {
-  const { hits, trials } = before !== undefined && 'hits' in before ? before : { hits: 0, trials: 0 };
-  return { hits: hits + Number(isHit), trials: trials + 1 };
-}
-
-function withValue(before: Signal | undefined, value: number): Signal {
-  const histogram =
-    before !== undefined && 'bounds' in before
-      ? before
-      : { bounds: [...predictionBounds], counts: emptyCounts(predictionBounds) };
-  addValue(histogram.counts, predictionBounds, value);
-  return histogram;
-}
-
-/** A variant that was only reported of has no requests in the window. */
-function variantsOf({ tallies, reported }: Window): Record<string, VariantCounts> {
-  const variants: Record<string, VariantCounts> = {};
-  for (const [id, tally] of tallies) variants[id] = published(tally);
-  for (const { deployedModelId, check, signal } of reported.values()) {
-    const variant = variants[deployedModelId] ?? noCounts;
-    variants[deployedModelId] = { ...variant, signals: { ...variant.signals, [check]: signal } };
-  }
-  return variants;
-}
-
-function published({ requests, errors, latencyCounts, predictionCounts }: Tally): VariantCounts {
-  return {
-    requests,
-    errors,
-    latencyMs: { bounds: [...latencyBoundsMs], counts: latencyCounts },
-    ...(predictionCounts && { predictions: { bounds: [...predictionBounds], counts: predictionCounts } }),
+    alarm: createAlarm(),
+    urgentUntil: Number.NEGATIVE_INFINITY,
+    lastId: null,
+    changedAt: Number.NEGATIVE_INFINITY,
   };
 }

@@ -6,7 +6,8 @@ import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { limits } from '../engine/limits.ts';
 import type { Clock } from '../engine/ports.ts';
-import { answerError } from './google-error.ts';
+import type { Reached } from './breaker.ts';
+import { answerError, answerTryLater } from './google-error.ts';
 import { callerHeaders, servedBy } from './headers.ts';
 import { predictAnswer, predictError } from './predict-answer.ts';
 
@@ -21,6 +22,8 @@ export interface UpstreamCall {
   isPredict: boolean;
   /** Answers of up to so many bytes are handed on in the outcome; 0 keeps none. */
   keepBytesMax: number;
+  /** Asked at most once, when there was no connection, so that nothing was asked of the upstream yet: whether to try again. */
+  takeRetry(): boolean;
 }
 
 /** How an exchange went, for the counters. */
@@ -31,10 +34,19 @@ export interface Outcome {
   latencyMs: number;
   /** A 5xx or a failure on the way; not a 4xx, and not a caller who left. */
   isError: boolean;
+  /** Whether the way to the model holds. A failure that names its DeployedModel is the model's own, and reached it. */
+  reached: Reached;
   /** What went wrong on the way, for the log; null when the upstream gave a whole answer. */
   failure: string | null;
   /** The model's own bytes, for sampling; null unless a whole 2xx answer within `keepBytesMax`. */
   answer: readonly Buffer[] | null;
+  /** What the caller got, for a cache; null unless it is a whole 200 of `:predict`. */
+  sent: Sent | null;
+}
+
+export interface Sent {
+  headers: Record<string, string>;
+  body: Buffer;
 }
 
 /** Forwards a request and answers the caller, whatever happens. Resolves when the exchange is over; never rejects. */
@@ -44,16 +56,11 @@ export function forward(
   response: ServerResponse,
   now: Clock,
 ): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const exchange = new Exchange(call, response, now, resolve);
-    dispatcher.dispatch(
-      { origin: call.origin, path: call.path, method: 'POST', headers: call.headers, body: call.body },
-      exchange,
-    );
-  });
+  return new Promise((resolve) => new Exchange(dispatcher, call, response, now, resolve).dispatch());
 }
 
 class Exchange implements Dispatcher.DispatchHandler {
+  readonly #dispatcher: Dispatcher;
   readonly #call: UpstreamCall;
   readonly #response: ServerResponse;
   readonly #now: Clock;
@@ -67,9 +74,17 @@ class Exchange implements Dispatcher.DispatchHandler {
   #status = 0;
   #headers: IncomingHttpHeaders = {};
   #latencyMs: number | null = null;
+  #isRetry = false;
   #isOver = false;
 
-  constructor(call: UpstreamCall, response: ServerResponse, now: Clock, resolve: (outcome: Outcome) => void) {
+  constructor(
+    dispatcher: Dispatcher,
+    call: UpstreamCall,
+    response: ServerResponse,
+    now: Clock,
+    resolve: (outcome: Outcome) => void,
+  ) {
+    this.#dispatcher = dispatcher;
     this.#call = call;
     this.#response = response;
     this.#now = now;
@@ -77,6 +92,11 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#startedAt = now();
     this.#timer = setTimeout(() => this.#deadlinePassed(), call.deadlineMs);
     response.once('close', this.#onClose);
+  }
+
+  dispatch(): void {
+    const { origin, path, headers, body } = this.#call;
+    this.#dispatcher.dispatch({ origin, path, method: 'POST', headers, body }, this);
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -129,7 +149,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#call.isPredict) this.#answerPredict();
     else {
       this.#response.end();
-      this.#finish(this.#status >= 500, null, this.#keptAnswer());
+      this.#finish(this.#status >= 500, null, { answer: this.#keptAnswer() });
     }
   }
 
@@ -138,10 +158,17 @@ class Exchange implements Dispatcher.DispatchHandler {
     const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
     // Without a connection nothing was asked, and asking again is safe; a connection that broke may have been heard.
     const isUnconnected = this.#controller === null;
-    const message = isUnconnected
-      ? `The upstream cannot be reached (${code}); try again later`
-      : `The upstream broke off before its answer was whole (${code})`;
-    this.#fail(isUnconnected ? 503 : 502, message);
+    if (isUnconnected && !this.#isRetry && this.#call.takeRetry()) {
+      this.#isRetry = true;
+      // Not from inside: undici clears away the failed connection first.
+      setImmediate(() => this.#isOver || this.dispatch());
+      return;
+    }
+    if (isUnconnected) {
+      const message = `The upstream cannot be reached (${code})`;
+      answerTryLater(this.#response, 503, message, limits.tryLaterMs);
+      this.#finish(true, message, { isBroken: true });
+    } else this.#fail(502, `The upstream broke off before its answer was whole (${code})`, { isBroken: true });
   }
 
   #answerPredict(): void {
@@ -156,13 +183,15 @@ class Exchange implements Dispatcher.DispatchHandler {
       );
       return;
     }
-    this.#response.writeHead(this.#status, {
+    const headers = {
       ...callerHeaders(this.#headers),
       'content-type': 'application/json; charset=utf-8',
       'content-length': String(body.length),
-    });
+    };
+    this.#response.writeHead(this.#status, headers);
     this.#response.end(body);
-    this.#finish(this.#status >= 500, null, this.#keptAnswer());
+    const sent = this.#status === 200 ? { headers, body } : null;
+    this.#finish(this.#status >= 500, null, { answer: this.#keptAnswer(), sent });
   }
 
   #keptAnswer(): readonly Buffer[] | null {
@@ -176,36 +205,55 @@ class Exchange implements Dispatcher.DispatchHandler {
     // Where the upstream waits for a slow caller to read, the time was the caller's.
     const isCallersTime = this.#controller?.paused === true;
     answerError(this.#response, 504, `${text}; the model may still be working on it`);
-    this.#finish(!isCallersTime, isCallersTime ? 'the caller did not read the answer in time' : text);
+    const failure = isCallersTime ? 'the caller did not read the answer in time' : text;
+    this.#finish(!isCallersTime, failure, { isBroken: !isCallersTime });
     this.#controller?.abort(new Error(text));
   }
 
   #callerLeft(): void {
     if (this.#isOver || this.#response.writableFinished) return;
-    this.#finish(false, null);
+    this.#finish(false, null, {});
     this.#controller?.abort(new Error('the caller left'));
   }
 
-  #fail(status: number, message: string): void {
+  #fail(status: number, message: string, { isBroken = false } = {}): void {
     answerError(this.#response, status, message);
-    this.#finish(true, message);
+    this.#finish(true, message, { isBroken });
   }
 
-  #finish(isError: boolean, failure: string | null, answer: readonly Buffer[] | null = null): void {
+  #finish(
+    isError: boolean,
+    failure: string | null,
+    {
+      answer = null,
+      sent = null,
+      isBroken = false,
+    }: Partial<Pick<Outcome, 'answer' | 'sent'>> & { isBroken?: boolean },
+  ): void {
     this.#isOver = true;
     clearTimeout(this.#timer);
     this.#response.off('close', this.#onClose);
+    const { deployedModelId } = servedBy(this.#headers);
     this.#resolve({
-      deployedModelId: servedBy(this.#headers).deployedModelId,
+      deployedModelId,
+      reached: reachedBy(this.#status, deployedModelId, isBroken),
       latencyMs: Math.max(0, this.#latencyMs ?? this.#now() - this.#startedAt),
       isError,
       failure,
       answer,
+      sent,
     });
   }
 }
 
 /** True when Google, not the model, refused: then the fault is the proxy's, and the caller's key is not to blame. */
-function isRefusalOfTheProxy(status: number, headers: IncomingHttpHeaders): boolean {
+export function isRefusalOfTheProxy(status: number, headers: IncomingHttpHeaders): boolean {
   return (status === 401 || status === 403) && servedBy(headers).deployedModelId === null;
+}
+
+/** An answer that names its DeployedModel reached it, and so did what is no 5xx: a refusal and a quota are answers too. */
+function reachedBy(status: number, deployedModelId: string | null, isBroken: boolean): Reached {
+  if (deployedModelId !== null) return 'reached';
+  if (isBroken || status >= 500) return 'failed';
+  return status === 0 ? 'unknown' : 'reached';
 }

@@ -8,10 +8,12 @@ const statusNames: Record<number, string> = {
   403: 'PERMISSION_DENIED',
   404: 'NOT_FOUND',
   405: 'UNIMPLEMENTED',
+  408: 'DEADLINE_EXCEEDED',
   409: 'ABORTED',
   413: 'INVALID_ARGUMENT',
   415: 'INVALID_ARGUMENT',
   429: 'RESOURCE_EXHAUSTED',
+  431: 'INVALID_ARGUMENT',
   499: 'CANCELLED',
   500: 'INTERNAL',
   501: 'UNIMPLEMENTED',
@@ -38,6 +40,12 @@ export function answerError(
     return;
   }
   answerJson(response, code, googleError(code, message), headers);
+}
+
+/** Says no for now, and how many whole seconds to wait before asking again. */
+export function answerTryLater(response: ServerResponse, code: 429 | 503, message: string, waitMs: number): void {
+  const seconds = Math.max(1, Math.ceil(waitMs / 1000));
+  answerError(response, code, `${message}; try again in ${seconds} s`, { 'retry-after': String(seconds) });
 }
 
 /** Ends the response with JSON that is already text. */

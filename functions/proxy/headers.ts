@@ -3,18 +3,25 @@ import type { IncomingHttpHeaders } from 'node:http';
 
 const requestHeaders = ['accept', 'content-type', 'traceparent'] as const;
 
+const vertexHeaders = [
+  'x-vertex-ai-deployed-model-id',
+  'x-vertex-ai-endpoint-id',
+  'x-vertex-ai-model',
+  'x-vertex-ai-model-version-id',
+] as const;
+
+/** Not `vary`: the answer to a POST varies with its body, and what depends on the origin the proxy says itself. */
 const answerHeaders = [
   'cache-control',
   'content-encoding',
   'content-length',
   'content-type',
   'retry-after',
-  'vary',
-  'x-vertex-ai-deployed-model-id',
-  'x-vertex-ai-endpoint-id',
-  'x-vertex-ai-model',
-  'x-vertex-ai-model-version-id',
+  ...vertexHeaders,
 ] as const;
+
+/** What a page of another origin may read of an answer, beside what every page may. */
+export const exposedHeaders: string = [...vertexHeaders, 'retry-after', 'x-rollouts-cache'].join(', ');
 
 /** As Vertex's headers say; null where they do not. */
 export interface ServedBy {

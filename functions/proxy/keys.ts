@@ -1,26 +1,35 @@
-/** Who is calling? A key is known by its SHA-256 only; without keys configured, nobody gets in. */
+/** Whose key is it? A key is known by its SHA-256 only; without keys configured, nobody gets in. */
 import { hash, timingSafeEqual } from 'node:crypto';
+import type { Clock } from '../engine/ports.ts';
 
 export interface ProxyKey {
+  /** The caller's; one who has two is changing keys. */
   name: string;
   /** SHA-256 of the key, in lower-case hex. */
   sha256: string;
+  /** From then on the key is of no use; absent: never. */
+  expiresAt?: number | undefined;
 }
 
 /** A key is a short secret; what is longer is not one, and is not worth hashing. */
 const keyCharactersMax = 1024;
 
-/** Makes the check of a key: it answers with the key's name, or null when nobody was given that key. */
-export function createKeyCheck(keys: readonly ProxyKey[]): (key: string) => string | null {
-  const known = keys.map(({ name, sha256 }) => ({ name, digest: Buffer.from(sha256, 'hex') }));
+export type KeyCheck = { kind: 'known'; name: string } | { kind: 'expired' } | { kind: 'unknown' };
+
+/** Makes the check of a key. */
+export function createKeyCheck(keys: readonly ProxyKey[], now: Clock): (key: string) => KeyCheck {
+  const known = keys.map((key) => ({ ...key, digest: Buffer.from(key.sha256, 'hex') }));
   return (key) => {
-    if (key.length > keyCharactersMax) return null;
+    if (key.length > keyCharactersMax) return { kind: 'unknown' };
     const digest = hash('sha256', key, 'buffer');
-    let caller: string | null = null;
+    let found: ProxyKey | null = null;
     // Every key is compared, in constant time each: the time taken says nothing of which one was close.
-    for (const { name, digest: expected } of known) {
-      if (expected.length === digest.length && timingSafeEqual(expected, digest)) caller ??= name;
+    for (const candidate of known) {
+      if (candidate.digest.length === digest.length && timingSafeEqual(candidate.digest, digest)) found ??= candidate;
     }
-    return caller;
+    if (found === null) return { kind: 'unknown' };
+    return found.expiresAt !== undefined && found.expiresAt <= now()
+      ? { kind: 'expired' }
+      : { kind: 'known', name: found.name };
   };
 }

@@ -1,5 +1,6 @@
 /** What does the proxy serve? The same description for people and for generators, open at GET /openapi.json. */
 import { limits } from '../engine/limits.ts';
+import { pinHeader } from './pin.ts';
 import { deployedModelIdPattern } from './report.ts';
 
 const error = (description: string) => ({
@@ -7,17 +8,27 @@ const error = (description: string) => ({
   content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
 });
 
+const text = (description: string) => ({ description, schema: { type: 'string' } });
+
+const tryLater = (description: string) => ({
+  ...error(description),
+  headers: { 'retry-after': text('Seconds to wait before asking again. An answer of the upstream may come without.') },
+});
+
 const errors = {
   400: error('The model cannot read the request.'),
-  401: error('No valid key was sent.'),
+  401: { ...error('No valid key or token was sent.'), headers: { 'www-authenticate': text('How to say who calls.') } },
   403: error('The caller is known, but may not use this endpoint.'),
   404: error('No policy names this endpoint.'),
   405: error('The path wants another method.'),
+  408: error('The body came too slowly.'),
   413: error('The body is too large.'),
-  429: error('The upstream has too much to do.'),
+  429: tryLater('The caller asks more often than it may, or the upstream has too much to do.'),
   500: error('The model failed.'),
   502: error('The upstream broke off, refused the proxy, or gave an answer that :predict cannot carry.'),
-  503: error('The upstream cannot be reached, or has no capacity.'),
+  503: tryLater(
+    'The upstream cannot be reached, has no capacity, or fails on nearly everything; or the proxy is full.',
+  ),
   504: error('No whole answer in time.'),
 };
 
@@ -26,6 +37,10 @@ const servedByHeaders = {
     description: 'The DeployedModel that answered.',
     schema: { type: 'string' },
   },
+};
+
+const pinned = {
+  parameters: [{ name: pinHeader, in: 'header', ...text('Whom to keep on one side of a rollout over two endpoints.') }],
 };
 
 const anyBody = { '*/*': { schema: {} } };
@@ -41,7 +56,7 @@ const operations = {
     responses: {
       200: {
         description: 'Predictions, and who made them.',
-        headers: servedByHeaders,
+        headers: { ...servedByHeaders, 'x-rollouts-cache': text('`hit` when the answer was given before.') },
         content: { 'application/json': { schema: { $ref: '#/components/schemas/PredictResponse' } } },
       },
       ...errors,
@@ -78,9 +93,11 @@ const operations = {
       403: errors[403],
       404: errors[404],
       405: errors[405],
+      408: errors[408],
       413: errors[413],
-      429: error('Too many DeployedModels are reported of at once.'),
-      503: error('The list of endpoints cannot be read.'),
+      415: error('The body is compressed.'),
+      429: tryLater('The caller asks more often than it may, or too many DeployedModels are reported of at once.'),
+      503: tryLater('The list of endpoints cannot be read, or the proxy is full.'),
     },
   },
 };
@@ -109,7 +126,10 @@ const short = {
 
 const paths = Object.fromEntries(
   [long, short].flatMap(({ path, parameters }) =>
-    Object.entries(operations).map(([verb, operation]) => [`${path}:${verb}`, { parameters, post: operation }]),
+    Object.entries(operations).map(([verb, operation]) => [
+      `${path}:${verb}`,
+      { parameters, post: { ...pinned, ...operation } },
+    ]),
   ),
 );
 
@@ -122,7 +142,7 @@ export const openapi: string = JSON.stringify({
     description:
       'The prediction methods of the Vertex AI REST API, for clients outside Google Cloud, and their reports.',
   },
-  security: [{ key: [] }],
+  security: [{ key: [] }, { token: [] }],
   paths: {
     ...paths,
     '/openapi.json': {
@@ -134,7 +154,15 @@ export const openapi: string = JSON.stringify({
     },
   },
   components: {
-    securitySchemes: { key: { type: 'apiKey', in: 'header', name: 'x-goog-api-key' } },
+    securitySchemes: {
+      key: { type: 'apiKey', in: 'header', name: 'x-goog-api-key' },
+      token: {
+        type: 'http',
+        scheme: 'bearer',
+        bearerFormat: 'JWT',
+        description: 'Of an issuer that is accepted here.',
+      },
+    },
     schemas: {
       PredictRequest: {
         type: 'object',

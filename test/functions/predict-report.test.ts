@@ -7,7 +7,7 @@ import type { PoliciesPort } from '../../functions/engine/ports.ts';
 import { addCounts, noCounts, type VariantCounts, variantCountsSchema } from '../../machines/analysis/evidence.ts';
 import { valueBounds } from '../../machines/analysis/value-bounds.ts';
 import type { CheckPolicy, CheckRule } from '../../machines/policy/policy.ts';
-import { delays, endpoint, longPath, startWorld, type World } from './proxy/proxy-world.ts';
+import { delays, endpoint, longPath, onlyEndpoints, startWorld, type World } from './proxy/proxy-world.ts';
 
 const reported = (name: string, rule: CheckRule): CheckPolicy => ({
   name,
@@ -188,7 +188,7 @@ describe('a report is refused, and nothing of it counted,', () => {
     expect((await world.post(`${longPath}:report`, { key: null, body })).status).toBe(401);
     expect((await world.post(`${longPath}:report`, { key: 'wrong', body })).status).toBe(401);
     expect((await report(world, good, '/v1/endpoints/other:report')).status).toBe(404);
-    await using closed = await startReporting({ mayPredict: () => false });
+    await using closed = await startReporting({ config: onlyEndpoints('other') });
     expect((await report(closed, good)).status).toBe(403);
     expect([await countsOf(world), await countsOf(closed)]).toEqual([{}, {}]);
   });

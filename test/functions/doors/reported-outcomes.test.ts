@@ -78,7 +78,6 @@ describe('what clients report to the proxy', () => {
     const key = 'a key';
     const handler = createPredict({
       proxyKeys: [{ name: 'shop', sha256: createHash('sha256').update(key).digest('hex') }],
-      mayPredict: () => true,
       policies: policiesFromFolder(doors.policies),
       upstreamOrigin: () => 'http://127.0.0.1:9',
       accessToken: null,

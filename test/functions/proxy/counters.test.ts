@@ -2,7 +2,8 @@
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { limits } from '../../../functions/engine/limits.ts';
-import { createCounters, type EvidenceMessage, latencyBoundsMs } from '../../../functions/proxy/counters.ts';
+import { createCounters, type EvidenceMessage } from '../../../functions/proxy/counters.ts';
+import { latencyBoundsMs } from '../../../functions/proxy/evidence-window.ts';
 import { predictionBounds } from '../../../functions/proxy/prediction-bounds.ts';
 import { histogramSchema, variantCountsSchema } from '../../../machines/analysis/evidence.ts';
 
@@ -14,6 +15,7 @@ afterEach(() => void vi.useRealTimers());
 
 function startCounters(publish: (message: EvidenceMessage) => Promise<void>): ReturnType<typeof createCounters> & {
   serve(deployedModelId?: string | null, latencyMs?: number, predictions?: number[]): void;
+  fail(deployedModelId?: string | null): void;
 } {
   const counters = createCounters({
     publish,
@@ -31,6 +33,14 @@ function startCounters(publish: (message: EvidenceMessage) => Promise<void>): Re
         latencyMs,
         isError: false,
         predictions,
+      }),
+    fail: (deployedModelId = '7') =>
+      counters.count(endpoint, {
+        deployedModelId,
+        startedAt: Date.now(),
+        latencyMs: 0,
+        isError: true,
+        predictions: [],
       }),
   };
 }
@@ -122,6 +132,82 @@ describe('reports', () => {
     counters.serve();
     await vi.advanceTimersByTimeAsync(10_000);
     expect(requestsOf([...arrived.values()])).toBe(2);
+  });
+});
+
+describe('a report that cannot wait', () => {
+  it('leaves when one DeployedModel fails and the other does not, and the next ones follow within a second', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    for (let i = 0; i < 200; i += 1) {
+      counters.serve('7');
+      await vi.advanceTimersByTimeAsync(25);
+    }
+    await vi.advanceTimersByTimeAsync(5_000);
+    counters.serve('7');
+    const before = messages.length;
+    for (let i = 0; i < 20; i += 1) {
+      counters.serve('7');
+      if (i % 5 === 0) counters.fail('8');
+      await vi.advanceTimersByTimeAsync(100);
+    }
+    expect(messages.length).toBeGreaterThanOrEqual(before + 2);
+    for (const { variants } of messages.slice(before, before + 2)) expect(variants['8']?.errors).toBeGreaterThan(0);
+  });
+
+  it('does not come with every request of an endpoint that has failed for long', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    for (let i = 0; i < 6_000; i += 1) {
+      counters.fail('7');
+      await vi.advanceTimersByTimeAsync(100);
+    }
+    expect(messages.length).toBeGreaterThan(600_000 / 5_000);
+    expect(messages.length).toBeLessThan(600_000 / 5_000 + 60);
+  });
+
+  it('does not come for what names nobody', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    for (let i = 0; i < 200; i += 1) {
+      counters.fail(null);
+      await vi.advanceTimersByTimeAsync(50);
+    }
+    expect(messages.length).toBeLessThanOrEqual(3);
+  });
+});
+
+describe('reports of an endpoint that one DeployedModel has had to itself for an hour', () => {
+  const hourMs = 3_600_000;
+  const steady = async (counters: ReturnType<typeof startCounters>, ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 1_000) {
+      counters.serve('7');
+      await vi.advanceTimersByTimeAsync(1_000);
+    }
+  };
+
+  it('come once a minute', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    await steady(counters, hourMs + 60_000);
+    const before = messages.length;
+    await steady(counters, 600_000);
+    expect(messages.length - before).toBe(10);
+  });
+
+  it('come every few seconds again from the first answer of another one on, which is in none of the long windows', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    await steady(counters, hourMs + 90_000);
+    const before = messages.length;
+    counters.serve('8');
+    await vi.advanceTimersByTimeAsync(0);
+    await steady(counters, 10_000);
+    expect(Object.keys(messages[before]?.variants ?? {})).toEqual(['7']);
+    const [first, second] = messages.slice(before);
+    expect(Date.parse(second?.window.from ?? '')).toBeGreaterThanOrEqual(Date.parse(first?.window.to ?? ''));
+    expect(Object.keys(second?.variants ?? {}).toSorted()).toEqual(['7', '8']);
+    expect(Date.parse(second?.window.to ?? '') - Date.parse(second?.window.from ?? '')).toBeLessThanOrEqual(5_000);
   });
 });
 

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { createPredict, type PredictDependencies, type PredictHandler } from '../../../functions/predict.ts';
 import type { EvidenceMessage } from '../../../functions/proxy/counters.ts';
+import { type ProxyConfig, proxyConfigSchema } from '../../../functions/proxy/config.ts';
 import type { Policy } from '../../../machines/policy/policy.ts';
 
 export const endpoint = 'projects/demo/locations/us-central1/endpoints/456';
@@ -85,6 +86,11 @@ export const healthyModel: Model = (_received, response) => {
   response.end('{"predictions":[0.5]}');
 };
 
+/** The caller with the good key, who may use only these. */
+export function onlyEndpoints(...endpoints: string[]): ProxyConfig {
+  return proxyConfigSchema.parse({ callers: [{ name: 'partner', endpoints }] });
+}
+
 export interface World extends AsyncDisposable {
   origin: string;
   handler: PredictHandler;
@@ -115,7 +121,6 @@ export async function startWorld(
   });
   const handler = createPredict({
     proxyKeys: [{ name: 'partner', sha256: createHash('sha256').update(goodKey).digest('hex') }],
-    mayPredict: () => true,
     policies: { list: () => Promise.resolve({ policies: [delays], problems: [] }) },
     upstreamOrigin: () => upstream.origin,
     accessToken: null,

@@ -1,0 +1,133 @@
+/**
+ * What does a Cloud Function take with it? `npm run bundle` writes dist/bundles/NAME.zip for each function of
+ * functions/index.ts: its own code and of each package what it can reach, in chunks that load when they are first used.
+ * Only functions-framework is left to the platform's installer, which starts it. The same sources give the same bytes.
+ */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build, type Plugin } from 'esbuild';
+import { installOf } from './bundle/lock.ts';
+import { cutProtos } from './bundle/protos.ts';
+import { zipOf } from './bundle/zip.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const framework = '@google-cloud/functions-framework';
+
+/** The functions' names, each with the module behind it, as functions/index.ts registers them. */
+export const doors = new Map(
+  [...read('functions/index.ts').matchAll(/^(?:cloudEvent|http)\('(\w+)',.*\bimport\('(\.\/[\w-]+\.ts)'\)/gm)].map(
+    ([, name = '', module = '']) => [name, module],
+  ),
+);
+
+/** The files of a function's bundle, by their paths in it. `entryPoint` of the function's configuration is `name`. */
+export async function bundle(name: string): Promise<Record<string, Uint8Array | string>> {
+  const door = doors.get(name);
+  if (door === undefined) throw new Error(`Expected one of ${[...doors.keys()].join(', ')}; got "${name}"`);
+  const { outputFiles } = await build({
+    absWorkingDir: root,
+    entryPoints: ['functions/index.ts'],
+    outdir: 'dist',
+    write: false,
+    bundle: true,
+    splitting: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    // Named so, a module is not searched for the package.json that says what it is.
+    outExtension: { '.js': '.mjs' },
+    // A stack trace is read by people: names stay.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    external: [framework],
+    plugins: [otherDoors(door), leanProtos, ownSources],
+    legalComments: 'none',
+    banner: { js: commonJs },
+    logLevel: 'error',
+  });
+  const code = outputFiles.map(({ path, contents }) => [path.slice(join(root, 'dist/').length), contents] as const);
+  const about = { name: `vertex-rollouts-${name.toLowerCase()}`, private: true, main: 'index.mjs' };
+  return { ...Object.fromEntries(code), ...installOf([framework], JSON.parse(read('package-lock.json')), about) };
+}
+
+/** Packages that are CommonJS ask for these. */
+const commonJs = `
+import { createRequire as requireFrom } from 'node:module';
+const require = requireFrom(import.meta.url), __dirname = import.meta.dirname, __filename = import.meta.filename;
+`.trim();
+
+/** functions/index.ts names every door; in the bundle of one the others are never opened. */
+function otherDoors(own: string): Plugin {
+  return {
+    name: 'other doors',
+    setup({ onResolve }) {
+      onResolve({ filter: /^\.\// }, ({ path, importer }) =>
+        importer.endsWith('/functions/index.ts') && path !== own && [...doors.values()].includes(path)
+          ? { path, external: true }
+          : null,
+      );
+    },
+  };
+}
+
+/** Each of Google's clients gets of its package's protos.json what it names. */
+const leanProtos: Plugin = {
+  name: 'lean protos',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /\/protos\/protos\.json$/ }, ({ path, importer }) => ({
+      path: importer,
+      namespace: 'protos',
+      pluginData: join(dirname(importer), path),
+    }));
+    onLoad(
+      { filter: /./, namespace: 'protos' },
+      ({ path, pluginData: description }: { path: string; pluginData: string }) => ({
+        contents: JSON.stringify(cutProtos(JSON.parse(readFileSync(description, 'utf8')), readFileSync(path, 'utf8'))),
+        loader: 'json',
+      }),
+    );
+    onLoad({ filter: /@google-cloud\/[\w-]+\/build\/protos\/protos\.js$/ }, () => ({ contents: noProtos }));
+  },
+};
+
+/** In the place of megabytes of generated classes, which clients hand out and do not use: names go on, a call does not. */
+const noProtos = `
+const none = new Proxy(function () {}, {
+  get: () => none,
+  apply: () => { throw new Error('The classes of protos.js are not in the bundle: see test/bundle.ts'); },
+});
+module.exports = none;
+`;
+
+/** What esbuild does not do by itself with our own sources. */
+const ownSources: Plugin = {
+  name: 'own sources',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/(functions|machines)\/.*\.ts$/ }, ({ path }) => ({
+      contents: readFileSync(path, 'utf8')
+        // Of zod as a namespace it leaves out what is not used, such as fifty languages; of the object `z` it does not.
+        .replace("import { z } from 'zod';", "import * as z from 'zod';")
+        // A chunk that is CommonJS has but a default export, where Node finds names.
+        .replaceAll(/\bimport\('(?!\.)[^']+'\)/g, '$&.then((module) => module.default ?? module)'),
+      loader: 'ts',
+    }));
+  },
+};
+
+function read(path: string): string {
+  return readFileSync(join(root, path), 'utf8');
+}
+
+async function main(): Promise<void> {
+  const folder = join(root, 'dist/bundles');
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  for (const name of doors.keys()) {
+    const zip = zipOf(await bundle(name));
+    writeFileSync(join(folder, `${name}.zip`), zip);
+    console.log(`${name.padEnd(12)}${Math.ceil(zip.length / 1000)} kB`);
+  }
+}
+
+if (import.meta.main) await main();

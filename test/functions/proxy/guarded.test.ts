@@ -1,0 +1,76 @@
+/** Is a request that found no connection tried once more, and one that was perhaps heard never? */
+import { Agent, buildConnector } from 'undici';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createGuardedForward } from '../../../functions/proxy/guarded.ts';
+import type { Outcome } from '../../../functions/proxy/forward.ts';
+import { captureLog } from '../doors/doors-world.ts';
+import { type Listening, listen } from './proxy-world.ts';
+
+captureLog();
+const closing: AsyncDisposable[] = [];
+afterEach(async () => {
+  for (const open of closing.splice(0).toReversed()) await open[Symbol.asyncDispose]();
+});
+
+/** A forwarder whose first connections fail, and a caller before it. */
+async function open(upstream: Listening, failingConnections: number) {
+  const real = buildConnector({});
+  let connections = 0;
+  const agent = new Agent({
+    connect: (options, callback) => {
+      connections += 1;
+      if (connections <= failingConnections) callback(Object.assign(new Error('no'), { code: 'ECONNREFUSED' }), null);
+      else real(options, callback);
+    },
+  });
+  const forward = createGuardedForward(agent, Date.now);
+  const outcomes: (Outcome | null)[] = [];
+  const door = await listen((_request, response) => {
+    const call = {
+      origin: upstream.origin,
+      path: '/',
+      headers: {},
+      body: Buffer.from('once'),
+      deadlineMs: 5000,
+      isPredict: false,
+      keepBytesMax: 0,
+    };
+    void forward('one', call, response).then((outcome) => outcomes.push(outcome));
+  });
+  closing.push(upstream, { [Symbol.asyncDispose]: () => agent.destroy() }, door);
+  const ask = async () => (await fetch(door.origin)).status;
+  return { ask, outcomes, connections: () => connections };
+}
+
+describe('a request', () => {
+  it('that found no connection is tried once more, and is one request', async () => {
+    let asked = 0;
+    const upstream = await listen((_request, response) => {
+      asked += 1;
+      response.end();
+    });
+    const { ask, outcomes, connections } = await open(upstream, 1);
+    expect(await ask()).toBe(200);
+    expect([asked, connections(), outcomes.map((outcome) => outcome?.isError)]).toEqual([1, 2, [false]]);
+  });
+
+  it('that finds none the second time is answered, and the budget leaves the next one a single attempt', async () => {
+    const { ask, outcomes, connections } = await open(await listen((_request, response) => void response.end()), 100);
+    expect(await ask()).toBe(503);
+    expect(connections()).toBe(2);
+    expect(await ask()).toBe(503);
+    expect(connections()).toBe(3);
+    expect(outcomes.map((outcome) => outcome?.reached)).toEqual(['failed', 'failed']);
+  });
+
+  it('that was heard is never sent again', async () => {
+    let asked = 0;
+    const upstream = await listen((request) => {
+      asked += 1;
+      request.socket.destroy();
+    });
+    const { ask, outcomes } = await open(upstream, 0);
+    expect(await ask()).toBe(502);
+    expect([asked, outcomes.map((outcome) => outcome?.reached)]).toEqual([1, ['failed']]);
+  });
+});

@@ -1,0 +1,105 @@
+import { describe, expect, it } from 'vitest';
+import type { Commit } from '../../functions/engine/ports.ts';
+import type { Law } from './faults/checkers.ts';
+import type { Planted } from './faults/instances.ts';
+import { live, type LifeResult } from './faults/life.ts';
+import { addLife, emptyTally, liveAll, shrink, storyOf } from './faults/lives.ts';
+
+describe('lives with faults', () => {
+  it('keep every law, and every rollout ends', async () => {
+    const tally = emptyTally();
+    for (const life of await liveAll(1, 80)) addLife(tally, life);
+    expect(tally.violations.map(({ seed, violation }) => `seed ${seed}: ${violation?.text}`)).toEqual([]);
+    expect(tally.lives).toBeGreaterThan(250);
+    expect(tally.injected).toBeGreaterThan(tally.lives);
+  });
+
+  it('are the same again from the same seed', async () => {
+    expect(await storyOf(8, new Set())).toEqual(await storyOf(8, new Set()));
+  });
+
+  it('end the same when every message is delivered twice', async () => {
+    for (let seed = 1; seed <= 25; seed += 1) {
+      const once = await live(seed, { calmWithCopies: 1 });
+      const twice = await live(seed, { calmWithCopies: 2 });
+      expect(twice.ends, `seed ${seed}`).toEqual(once.ends);
+    }
+  });
+});
+
+const withoutQueue = (change: Commit): Commit =>
+  typeof change.data === 'object' ? { ...change, data: { ...change.data, queued: null } } : change;
+
+/** Mistakes that an engine could make, and the laws of which it must then break one. */
+const mistakes: [string, Law[], Planted][] = [
+  [
+    'loses a percent',
+    [1],
+    { split: (split) => Object.fromEntries(Object.entries(split).map(([id, share]) => [id, share - 1])) },
+  ],
+  ['gives all to the first', [2, 4, 9, 10, 11], { split: (split) => ({ [Object.keys(split).at(-1) ?? '']: 100 }) }],
+  [
+    'takes no data for health',
+    [3, 7],
+    {
+      evidence: (evidence, { window, models }) =>
+        evidence.length > 0
+          ? evidence
+          : [
+              {
+                window,
+                source: 'monitoring',
+                variants: Object.fromEntries(
+                  models.map(({ id }) => [
+                    id,
+                    { requests: 1000, errors: 0, latencyMs: { bounds: [20], counts: [1000, 0] } },
+                  ]),
+                ),
+              },
+            ],
+    },
+  ],
+  ['leaves the traffic where it is', [2, 4], { split: (_split, before) => before }],
+  ['forgets which messages it has seen', [7], { change: (change) => ({ ...change, marks: [] }) }],
+  ['forgets what waits', [8], { change: withoutQueue }],
+  ['writes without an etag', [4, 10, 11], { isBlind: true }],
+  [
+    'believes every replica ready',
+    [12],
+    {
+      view: (view) => ({
+        ...view,
+        deployedModels: view.deployedModels.map((model) => ({ ...model, availableReplicas: 1 })),
+      }),
+    },
+  ],
+  [
+    'leaves out of the journal what a tick did',
+    [13],
+    { change: (change) => ({ ...change, journal: change.journal.slice(1) }) },
+  ],
+];
+
+describe('the checkers', () => {
+  it.each(mistakes)('find an engine that %s', async (_name, laws, planted) => {
+    expect(laws).toContain((await firstFailure(planted)).violation?.law);
+  });
+
+  it('leave out the faults that do not matter, and tell the rest as a story', async () => {
+    const planted: Planted = { change: (change) => ({ ...change, marks: [] }) };
+    const failed = await firstFailure(planted);
+    const leftOut = await shrink(failed, { planted });
+    expect(leftOut.size).toBeGreaterThan(0);
+    const story = await storyOf(failed.seed, leftOut, { planted });
+    expect(story.join('\n')).toMatch(/FAULT \d+ .*\n(.*\n)*.*VIOLATION of law 7/);
+    expect(story.some((line) => /#\d+ onCommand\/\d+ store\.commit/.test(line))).toBe(true);
+  });
+});
+
+async function firstFailure(planted: Planted): Promise<LifeResult> {
+  for (let seed = 1; seed <= 200; seed += 1) {
+    const result = await live(seed, { planted });
+    if (result.violation !== null) return result;
+  }
+  throw new Error('no life of 200 found it');
+}
