@@ -20,7 +20,8 @@ import { findSystem, type SystemFlags, withSystemFlags } from './system.ts';
 import { clean, row, type Span, type Style, wrap } from './text.ts';
 import { CliError, type ExitCode, exitCodes, type World } from './world.ts';
 
-const checks = [
+/** In the order in which they are told. */
+export const checks = [
   ...projectChecks,
   ...permissionChecks,
   ...messageChecks,

@@ -61,6 +61,7 @@ const require = requireFrom(import.meta.url), __dirname = import.meta.dirname, _
 function otherDoors(own: string): Plugin {
   return {
     name: 'other doors',
+    // oxlint-disable-next-line typescript/unbound-method -- esbuild's are made to be taken apart
     setup({ onResolve }) {
       onResolve({ filter: /^\.\// }, ({ path, importer }) =>
         importer.endsWith('/functions/index.ts') && path !== own && [...doors.values()].includes(path)
@@ -74,6 +75,7 @@ function otherDoors(own: string): Plugin {
 /** Each of Google's clients gets of its package's protos.json what it names. */
 const leanProtos: Plugin = {
   name: 'lean protos',
+  // oxlint-disable-next-line typescript/unbound-method -- esbuild's are made to be taken apart
   setup({ onResolve, onLoad }) {
     onResolve({ filter: /\/protos\/protos\.json$/ }, ({ path, importer }) => ({
       path: importer,

@@ -16,7 +16,7 @@ async function checkRecords(site: Site): Promise<Outcome> {
       why: 'Every tick leaves this endpoint alone: its share neither rises nor falls by itself.',
       mend: message.includes('newer version')
         ? 'deploy the version that wrote it, as docs/upgrade.md says'
-        : 'restore it from the database of a minute ago, as docs/runbooks.md says',
+        : 'see "A record that is damaged" in docs/runbooks.md',
     }),
   );
   return { seen: `${count(readable.length, 'record')} read, ${active} active`, problems };

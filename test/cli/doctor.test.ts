@@ -224,7 +224,7 @@ describe('what cannot be read is found', () => {
     const damaged = await installation.store.commit({ ...base, key: 'us-central1~damaged', data: { schema: 2 } });
     const newer = await installation.store.commit({ ...base, key: 'us-central1~newer', data: { schema: 99 } });
     expect(await problemsOf()).toEqual([
-      expect.stringMatching(/^records: .*us-central1~damaged is damaged at .*restore/),
+      expect.stringMatching(/^records: .*us-central1~damaged is damaged at .*runbooks/),
       expect.stringMatching(/^records: .*us-central1~newer was written by a newer version \(schema 99.*upgrade/),
     ]);
     const { commit } = watcher(2);

@@ -22,7 +22,7 @@ function dial(origin: string): Socket {
 }
 
 /** Everything that comes back until the other side ends, or until the text does what is wanted. */
-async function talk(origin: string, text: string, isEnough = (_: string): boolean => false): Promise<string> {
+async function talk(origin: string, text: string, isEnough: (got: string) => boolean = () => false): Promise<string> {
   const socket = dial(origin);
   socket.write(text);
   let got = '';
@@ -168,6 +168,7 @@ describe('bodies', () => {
     let got = '';
     socket.on('data', (data) => (got += String(data)));
     let sent = 0;
+    // oxlint-disable-next-line no-unmodified-loop-condition -- the socket's listener changes it
     for (; sent < 100 && got === ''; sent += 1) {
       if (!socket.write(chunk)) await once(socket, 'drain');
     }

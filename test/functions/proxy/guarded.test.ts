@@ -9,7 +9,7 @@ import { type Listening, listen } from './proxy-world.ts';
 captureLog();
 const closing: AsyncDisposable[] = [];
 afterEach(async () => {
-  for (const open of closing.splice(0).toReversed()) await open[Symbol.asyncDispose]();
+  for (const one of closing.splice(0).toReversed()) await one[Symbol.asyncDispose]();
 });
 
 /** A forwarder whose first connections fail, and a caller before it. */
