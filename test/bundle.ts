@@ -105,6 +105,7 @@ module.exports = none;
 /** What esbuild does not do by itself with our own sources. */
 const ownSources: Plugin = {
   name: 'own sources',
+  // oxlint-disable-next-line typescript/unbound-method -- esbuild's are made to be taken apart
   setup({ onLoad }) {
     onLoad({ filter: /\/(functions|machines)\/.*\.ts$/ }, ({ path }) => ({
       contents: readFileSync(path, 'utf8')

@@ -72,7 +72,7 @@ afterAll(async () => {
 interface Proxy {
   child: ChildProcess;
   origin: string;
-  output(): string;
+  output: () => string;
 }
 
 async function freePort(): Promise<number> {
