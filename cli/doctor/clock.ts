@@ -53,7 +53,11 @@ async function checkTick(site: Site): Promise<Outcome> {
   const problems = failedRun(site, tickJob, job);
   if (active > 0 && job.state !== 'ENABLED') {
     const mend = `gcloud scheduler jobs resume ${tickJob} ${inRegion(site)}`;
-    problems.push({ what: `Job ${tickJob} is ${job.state} while ${count(active, 'rollout')} active.`, why, mend });
+    problems.push({
+      what: `Job ${tickJob} is ${job.state} while ${count(active, 'rollout')} ${active === 1 ? 'is' : 'are'} active.`,
+      why,
+      mend,
+    });
   } else if (active > 0) problems.push(...lateRun(site, tickJob, job, tickMsMax, why));
   const ended = readable.flatMap(({ history }) => history.map(({ endedAt }) => endedAt));
   const quietSince = Math.max(job.userUpdateTime ?? 0, ...ended);

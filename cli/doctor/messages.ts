@@ -46,31 +46,33 @@ async function checkTopics(site: Site): Promise<Outcome> {
 
 async function checkSubscriptions(site: Site): Promise<Outcome> {
   const problems = await Promise.all(
-    Object.entries(pushed).map(async ([name, why]) =>
-      faultsOf(site, name, await readSubscription(site, name)).map(
-        ({ what, mend }): Problem => ({ what: `Subscription ${name} ${what}`, why, mend }),
-      ),
-    ),
+    Object.keys(pushed).map(async (name) => faultsOf(site, name, await readSubscription(site, name))),
   );
   const broken = problems.filter((faults) => faults.length > 0).length;
-  return { seen: `${problems.length - broken} of ${problems.length} push`, problems: problems.flat() };
+  return { seen: `${problems.length - broken} of ${problems.length} as they must be`, problems: problems.flat() };
 }
 
-function faultsOf(site: Site, name: string, found: Subscription | null): Pick<Problem, 'what' | 'mend'>[] {
-  if (found === null) return [{ what: 'is not there.', mend: 'terraform apply' }];
-  const faults = [];
-  const topic = topicName(site, name);
+function faultsOf(site: Site, name: string, found: Subscription | null): Problem[] {
+  const subject = `Subscription ${name}`;
+  const why = pushed[name] ?? '';
+  if (found === null) return [{ what: `${subject} is not there.`, why, mend: 'terraform apply' }];
+  const problems: Problem[] = [];
+  const topic = `projects/${site.environment.project}/topics/${name}`;
   if (!isSameTopic(found.topic, topic)) {
     const mend = `gcloud pubsub subscriptions delete ${name} ${inProject(site)}, then: terraform apply`;
-    faults.push({ what: `is of ${found.topic}, and not of ${topic}.`, mend });
+    problems.push({ what: `${subject} is of ${found.topic}, and not of ${topic}.`, why, mend });
   }
-  if (!found.pushConfig?.pushEndpoint) faults.push({ what: 'pushes to nobody.', mend: 'terraform apply' });
+  if (!found.pushConfig?.pushEndpoint)
+    problems.push({ what: `${subject} pushes to nobody.`, why, mend: 'terraform apply' });
   if (!found.deadLetterPolicy?.deadLetterTopic) {
-    const what = 'has no dead letter: a message on which its function fails blocks or is lost after days, unseen.';
     const flags = `--dead-letter-topic=${topics.deadLetters} --max-delivery-attempts=100`;
-    faults.push({ what, mend: `gcloud pubsub subscriptions update ${name} ${flags} ${inProject(site)}` });
+    problems.push({
+      what: `${subject} has no dead letter.`,
+      why: 'A message on which its function fails comes again until it expires, and is then gone without a word.',
+      mend: `gcloud pubsub subscriptions update ${name} ${flags} ${inProject(site)}`,
+    });
   }
-  return faults;
+  return problems;
 }
 
 async function hasTopic({ clients }: Site, name: string): Promise<boolean> {
@@ -101,10 +103,6 @@ async function unlessMissing<T>(read: () => Promise<T>): Promise<T | null> {
     if (error instanceof PermanentError && error.code === 'notFound') return null;
     throw error;
   }
-}
-
-function topicName({ environment }: Site, name: string): string {
-  return `projects/${environment.project}/topics/${name}`;
 }
 
 /** The project may be its number. */

@@ -138,7 +138,7 @@ describe('what does not wake is found', () => {
     const committed = await installation.store.commit(commit);
     expect(await problemsOf()).toEqual([
       expect.stringMatching(
-        /^tick job: Job rollout-ticks is PAUSED while 1 rollout active.* jobs resume rollout-ticks/,
+        /^tick job: Job rollout-ticks is PAUSED while 1 rollout is active.* jobs resume rollout-ticks/,
       ),
     ]);
     const revision = committed.kind === 'committed' ? committed.revision : '';

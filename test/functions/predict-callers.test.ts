@@ -220,6 +220,14 @@ describe('tokens', () => {
     if (text !== '') expect(logged.join('')).not.toContain(text);
   });
 
+  it('are refused when signed as nobody said they would be, even by a key of the issuer', async () => {
+    const other = await generateKeyPair('RS256');
+    answerKeys = () => jwksOf({ a: good, r: other });
+    expect((await send(await sign(claims(), { keys: other, kid: 'r', alg: 'RS256' }))).status).toBe(401);
+    await using both = await startWith(configOf({ algorithms: ['ES256', 'RS256'] }));
+    expect((await send(await sign(claims(), { keys: other, kid: 'r', alg: 'RS256' }), both)).status).toBe(200);
+  });
+
   it('may be a minute early or late, where the clocks may differ by one', async () => {
     expect((await send(await sign(claims({ exp: seconds(-59), nbf: seconds(60) })))).status).toBe(200);
   });

@@ -97,9 +97,9 @@ describe('the checkers', () => {
 });
 
 async function firstFailure(planted: Planted): Promise<LifeResult> {
-  for (let seed = 1; seed <= 200; seed += 1) {
+  for (let seed = 1; seed <= 500; seed += 1) {
     const result = await live(seed, { planted });
     if (result.violation !== null) return result;
   }
-  throw new Error('no life of 200 found it');
+  throw new Error('no life of 500 found it');
 }

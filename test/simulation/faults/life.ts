@@ -245,7 +245,7 @@ export function live(
     const serving = cloud.endpoint(endpoint).deployedModels.filter(({ phase }) => phase === 'deployed');
     const [first, second] = [serving[0]?.id, serving.at(-1)?.id];
     if (first === undefined || second === undefined) return;
-    const percent = Math.floor(random() * 101);
+    const percent = Math.floor(chaos.random() * 101);
     const split = first === second ? { [first]: 100 } : { [first]: 100 - percent, [second]: percent };
     cloud.setSplit(endpoint, split, '');
     seen.meddled(endpoint, split);
@@ -265,7 +265,8 @@ export function live(
   function disturb(): void {
     const site = chaos.pick(sites);
     const draw = chaos.random();
-    if (draw < 0.4) return sendTick('tick', 0);
+    if (draw < 0.1 && chaos.strikes('splitChanged', 1, () => site.endpoint)) return changeSplit(site);
+    if (draw < 0.45) return sendTick('tick', 0);
     if (draw < 0.85) return void say(site, chaos.pick(words), 'eve');
     return sendBlessing(site);
   }
