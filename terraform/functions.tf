@@ -63,6 +63,7 @@ resource "google_cloudfunctions2_function" "function" {
     )
     environment_variables = merge(
       local.environment,
+      each.key == "predict" ? { ROLLOUT_PROXY_CONFIG = var.proxy.config } : {},
       each.key == "predict" && var.redis != null ? { REDIS_URL = local.redis_url } : {},
     )
     vpc_connector                 = one(google_vpc_access_connector.functions[*].id)

@@ -89,6 +89,7 @@ variable "proxy" {
     `is_public`: whoever has a key gets in, without a Google identity.
     `domain`: a load balancer with Cloud Armor stands before it, with a certificate for this domain; needs `is_public`.
     `requests_per_minute`: of one address, through the load balancer.
+    `config`: JSON with callers, tokens, limits, CORS, cache, shadow and pinning, as docs/proxy.md has it; no secret belongs in it.
   EOT
   type = object({
     callers             = optional(list(string), [])
@@ -97,8 +98,14 @@ variable "proxy" {
     requests_per_minute = optional(number, 6000)
     instances_min       = optional(number, 0)
     instances_max       = optional(number, 20)
+    config              = optional(string, "{}")
   })
   default = {}
+
+  validation {
+    condition     = can(keys(jsondecode(var.proxy.config)))
+    error_message = "Expected proxy.config to be a JSON object."
+  }
 
   validation {
     condition     = alltrue([for member in var.proxy.callers : can(regex("^(user|group|serviceAccount|principal|principalSet):.+", member))])

@@ -1,18 +1,17 @@
 /**
  * What does a Cloud Function take with it? `npm run bundle` writes dist/bundles/NAME.zip for each function of
  * functions/index.ts: its own code and of each package what it can reach, in chunks that load when they are first used.
- * Only functions-framework is left to the platform's installer, which starts it. The same sources give the same bytes.
+ * Nothing is left for the platform to fetch. The same sources give the same bytes.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
-import { installOf } from './bundle/lock.ts';
+import { framework, frameworkFiles } from './bundle/framework.ts';
 import { cutProtos } from './bundle/protos.ts';
 import { zipOf } from './bundle/zip.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const framework = '@google-cloud/functions-framework';
 
 /** The functions' names, each with the module behind it, as functions/index.ts registers them. */
 export const doors = new Map(
@@ -47,8 +46,7 @@ export async function bundle(name: string): Promise<Record<string, Uint8Array | 
     logLevel: 'error',
   });
   const code = outputFiles.map(({ path, contents }) => [path.slice(join(root, 'dist/').length), contents] as const);
-  const about = { name: `vertex-rollouts-${name.toLowerCase()}`, private: true, main: 'index.mjs' };
-  return { ...Object.fromEntries(code), ...installOf([framework], JSON.parse(read('package-lock.json')), about) };
+  return { ...Object.fromEntries(code), ...(await frameworkFiles(root, `vertex-rollouts-${name.toLowerCase()}`)) };
 }
 
 /** Packages that are CommonJS ask for these. */
@@ -89,7 +87,13 @@ const leanProtos: Plugin = {
         loader: 'json',
       }),
     );
-    onLoad({ filter: /@google-cloud\/[\w-]+\/build\/protos\/protos\.js$/ }, () => ({ contents: noProtos }));
+    onLoad(
+      {
+        filter:
+          /@google-cloud\/[\w-]+\/build\/protos\/protos\.js$|google-gax\/build\/protos\/(iam_service|locations)\.js$/,
+      },
+      () => ({ contents: noProtos }),
+    );
   },
 };
 

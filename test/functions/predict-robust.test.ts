@@ -8,7 +8,7 @@ import { limits } from '../../functions/engine/limits.ts';
 import { proxyConfigSchema } from '../../functions/proxy/config.ts';
 import { drain, guardServer } from '../../functions/proxy/server.ts';
 import { captureLog } from './doors/doors-world.ts';
-import { goodKey, healthyModel, longPath, servedBySeven, startWorld, type World } from './proxy/proxy-world.ts';
+import { delays, goodKey, healthyModel, longPath, servedBySeven, startWorld, type World } from './proxy/proxy-world.ts';
 
 captureLog();
 
@@ -82,6 +82,35 @@ describe('slow callers', () => {
     }
     await expect.poll(async () => (await world.post(`${longPath}:rawPredict`)).status).toBe(200);
     expect(world.received).toHaveLength(1);
+  });
+});
+
+describe('a caller who leaves while the policies are read', () => {
+  it('takes no place', async () => {
+    const read = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    const config = proxyConfigSchema.parse({ inFlightMax: 1 });
+    await using world = await startWorld(undefined, {
+      config,
+      policies: {
+        list: async () => {
+          asked.resolve();
+          await read.promise;
+          return { policies: [delays], problems: [] };
+        },
+      },
+    });
+    const socket = dial(world.origin);
+    socket.write(`${request('content-length: 10')}\r\n\r\nhalf`);
+    await asked.promise;
+    const waiting = world.post(`${longPath}:rawPredict`);
+    socket.resetAndDestroy();
+    await once(socket, 'close');
+    // Over the same loopback, so that the reset has arrived before this answer does.
+    expect((await fetch(`${world.origin}/openapi.json`)).status).toBe(200);
+    read.resolve();
+    await waiting;
+    expect((await world.post(`${longPath}:rawPredict`)).status).toBe(200);
   });
 });
 
@@ -248,6 +277,22 @@ describe('what is no HTTP', () => {
     for (const { headers } of world.received) expect(headers['x-injected']).toBeUndefined();
   });
 
+  it('and comes in the middle of an answer is not answered into it', async () => {
+    await using world = await startWorld((_received, response) => {
+      response.writeHead(200, servedBySeven);
+      response.write('begun');
+    });
+    await using server = await guarded(world, { headersDeadlineMs: 5000, requestDeadlineMs: 5000 });
+    const socket = dial(server.origin);
+    socket.write(`${request('content-length: 0')}\r\n\r\n`);
+    let got = '';
+    for await (const chunk of socket) {
+      if (got === '') socket.write('\0\0\0\r\n\r\n');
+      got += String(chunk);
+    }
+    expect(got.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+  });
+
   it('two requests in one packet are two', async () => {
     await using world = await startWorld();
     const one = (text: string, ...more: string[]) =>
@@ -277,6 +322,28 @@ describe('the end', () => {
     expect((await running).status).toBe(200);
     await drained;
     expect(world.published.map(({ variants }) => variants['7']?.requests)).toEqual([1]);
+  });
+
+  it('comes as soon as a stream has ended, whose connection would have been kept', async () => {
+    const ending = Promise.withResolvers<void>();
+    await using world = await startWorld(async (_received, response) => {
+      response.writeHead(200, servedBySeven);
+      response.write('begun');
+      await ending.promise;
+      response.end('ended');
+    });
+    await using server = await guarded(world, { headersDeadlineMs: 5000, requestDeadlineMs: 5000 });
+    const socket = dial(server.origin);
+    socket.write(`${request('content-length: 0')}\r\n\r\n`);
+    let drained: Promise<void> | null = null;
+    let got = '';
+    for await (const chunk of socket) {
+      got += String(chunk);
+      drained ??= drain(server.server, world.handler, 60_000);
+      ending.resolve();
+    }
+    await drained;
+    expect(got).toContain('ended');
   });
 
   it('comes even when a request does not', async () => {

@@ -2,11 +2,12 @@
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { createProcessGuard } from '../../../emulator/process-guard.ts';
 import { bundle } from '../../bundle.ts';
+import { framework } from '../../bundle/framework.ts';
 import { zipOf } from '../../bundle/zip.ts';
 import { freePort } from '../../google-emulators.ts';
 
@@ -36,7 +37,6 @@ export interface Cold {
 }
 
 const modules = fileURLToPath(new URL('../../../node_modules', import.meta.url));
-const framework = join(modules, '@google-cloud/functions-framework/build/src/main.js');
 const ANSWER_MS_MAX = 60_000;
 
 /** As the documentation of functions-framework has it. */
@@ -48,12 +48,17 @@ functions.http('hello', (req, res) => { res.send('Hello, World'); });
     '{ "name": "hello", "main": "index.js", "dependencies": { "@google-cloud/functions-framework": "5" } }\n',
 };
 
-/** Writes a function's bundle where it can be started, beside what the platform installs for it. */
+/** Writes what the platform starts: a function's bundle, or the hello world beside our own node_modules. */
 export async function layOut(folder: string, name: string): Promise<Omit<Subject, 'request'>> {
   const files = name === 'hello' ? helloWorld : await bundle(name);
-  await mkdir(folder, { recursive: true });
-  for (const [path, content] of Object.entries(files)) await writeFile(join(folder, path), content);
-  await symlink(modules, join(folder, 'node_modules'));
+  for (const [path, content] of Object.entries(files)) {
+    await mkdir(dirname(join(folder, path)), { recursive: true });
+    await writeFile(join(folder, path), content);
+  }
+  // As `npm ci` leaves it.
+  await mkdir(join(folder, 'node_modules/@google-cloud'), { recursive: true });
+  const installed = name === 'hello' ? join(modules, framework) : '../../framework';
+  await symlink(installed, join(folder, 'node_modules', framework));
   return { name, folder, kilobytes: zipOf(files).length / 1000 };
 }
 
@@ -69,7 +74,12 @@ export async function startCold(
     const startedAt = performance.now();
     const child = guard.start(
       process.execPath,
-      [framework, `--source=${folder}`, `--target=${name}`, `--port=${port}`],
+      [
+        join(folder, 'node_modules', framework, name === 'hello' ? 'build/src/main.js' : 'main.js'),
+        `--source=${folder}`,
+        `--target=${name}`,
+        `--port=${port}`,
+      ],
       { PATH: process.env['PATH'] ?? '', ...environment },
     );
     const heard = listenTo(child, said);

@@ -189,5 +189,5 @@ const scenes: Record<string, Scene> = {
 it('are as they were looked at', async () => {
   const verdicts = Object.fromEntries(Object.entries(scenes).map(([name, scene]) => [name, verdictsOn(scene)]));
   const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(9)) : value);
-  await expect(`${JSON.stringify(verdicts, rounded, 2)}\n`).toMatchFileSnapshot('golden.json');
+  await expect(`${JSON.stringify(verdicts, rounded, 2)}\n`).toMatchFileSnapshot('verdicts.golden');
 });

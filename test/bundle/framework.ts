@@ -1,0 +1,61 @@
+/**
+ * What starts a function? The platform's functions-framework, at the version that was tested here and brought along as one
+ * file: its installer fetches nothing, and a process reads three files where it read hundreds.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { z } from 'zod';
+
+export const framework = '@google-cloud/functions-framework';
+
+const packageSchema = z.object({ version: z.string() });
+
+/** Its names that functions/index.ts imports, and its command line, which runs when it is loaded. */
+const entry = `
+export { cloudEvent, http } from '${framework}';
+export function start() { require('./node_modules/${framework}/build/src/main.js'); }
+`;
+
+/** The files with which `npm ci` puts it where the platform looks: a package of its own, and those that depend on it. */
+export async function frameworkFiles(root: string, name: string): Promise<Record<string, Uint8Array | string>> {
+  const { version } = packageSchema.parse(
+    JSON.parse(readFileSync(join(root, 'node_modules', framework, 'package.json'), 'utf8')),
+  );
+  const { outputFiles } = await build({
+    absWorkingDir: root,
+    stdin: { contents: entry, resolveDir: root },
+    write: false,
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'cjs',
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: 'none',
+    logLevel: 'error',
+  });
+  const about = { name, version: '1.0.0', private: true };
+  const bin = { 'functions-framework': 'main.js' };
+  const dependencies = { [framework]: 'file:framework' };
+  return {
+    'framework/index.cjs': outputFiles[0]?.contents ?? '',
+    'framework/main.js': "#!/usr/bin/env node\nrequire('./index.cjs').start();\n",
+    'framework/package.json': text({ name: framework, version, main: 'index.cjs', bin }),
+    'package.json': text({ ...about, main: 'index.mjs', dependencies }),
+    'package-lock.json': text({
+      ...about,
+      lockfileVersion: 3,
+      requires: true,
+      packages: {
+        '': { ...about, dependencies },
+        framework: { name: framework, version, bin },
+        [`node_modules/${framework}`]: { resolved: 'framework', link: true },
+      },
+    }),
+  };
+}
+
+function text(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
