@@ -2,9 +2,9 @@
 import { topics } from './engine/publish.ts';
 import { listRollouts, readJournal, readRollout } from './engine/rollouts.ts';
 import { createDashboard } from './dashboard.ts';
-import { wired } from './wiring.ts';
+import { wiredRecords } from './wiring.ts';
 
-const { ports } = wired();
+const { ports } = wiredRecords();
 
 export const dashboard = createDashboard({
   listRollouts: () => listRollouts(ports.store),

@@ -6,9 +6,9 @@ import { openCache } from './proxy/cache.ts';
 import { readProxyConfig } from './proxy/config.ts';
 import { takeOverServer } from './proxy/server.ts';
 import { googleAccessTokens, upstreamOrigin } from './proxy/upstream.ts';
-import { wired } from './wiring.ts';
+import { wiredRecords } from './wiring.ts';
 
-const { environment, ports, observing } = wired();
+const { environment, ports, observing } = wiredRecords();
 const { vertexPredict } = environment.emulators;
 const config = await readProxyConfig(environment.proxyConfig, environment.proxyKeys);
 

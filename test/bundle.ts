@@ -4,9 +4,9 @@
  * Nothing is left for the platform to fetch. The same sources give the same bytes.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, type Plugin } from 'esbuild';
+import { build, type Metafile, type Plugin } from 'esbuild';
 import { framework, frameworkFiles } from './bundle/framework.ts';
 import { cutProtos } from './bundle/protos.ts';
 import { zipOf } from './bundle/zip.ts';
@@ -24,7 +24,8 @@ export const doors = new Map(
 export async function bundle(name: string): Promise<Record<string, Uint8Array | string>> {
   const door = doors.get(name);
   if (door === undefined) throw new Error(`Expected one of ${[...doors.keys()].join(', ')}; got "${name}"`);
-  const { outputFiles } = await build({
+  const { outputFiles, metafile } = await build({
+    metafile: true,
     absWorkingDir: root,
     entryPoints: ['functions/index.ts'],
     outdir: 'dist',
@@ -40,19 +41,35 @@ export async function bundle(name: string): Promise<Record<string, Uint8Array | 
     minifyWhitespace: true,
     minifySyntax: true,
     external: [framework],
-    plugins: [otherDoors(door), leanProtos, ownSources],
+    plugins: [otherDoors(door), leanProtos, leanPackages, builtins, ownSources],
     legalComments: 'none',
     banner: { js: commonJs },
     logLevel: 'error',
   });
-  const code = outputFiles.map(({ path, contents }) => [path.slice(join(root, 'dist/').length), contents] as const);
+  const reached = reachedFrom('dist/index.mjs', metafile);
+  const code = outputFiles
+    .map(({ path, contents }) => [relative(root, path), contents] as const)
+    .filter(([path]) => reached.has(path))
+    .map(([path, contents]) => [basename(path), contents] as const);
   return { ...Object.fromEntries(code), ...(await frameworkFiles(root, `vertex-rollouts-${name.toLowerCase()}`)) };
+}
+
+/** esbuild also writes the chunks that only code asks for which it has left out. */
+function reachedFrom(entry: string, { outputs }: Metafile): Set<string> {
+  const reached = new Set<string>();
+  const waiting = [entry];
+  for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+    if (reached.has(path)) continue;
+    reached.add(path);
+    waiting.push(...(outputs[path]?.imports ?? []).filter(({ external }) => external !== true).map((one) => one.path));
+  }
+  return reached;
 }
 
 /** Packages that are CommonJS ask for these. */
 const commonJs = `
-import { createRequire as requireFrom } from 'node:module';
-const require = requireFrom(import.meta.url), __dirname = import.meta.dirname, __filename = import.meta.filename;
+const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);
+const __dirname = import.meta.dirname, __filename = import.meta.filename;
 `.trim();
 
 /** functions/index.ts names every door; in the bundle of one the others are never opened. */
@@ -73,7 +90,6 @@ function otherDoors(own: string): Plugin {
 /** Each of Google's clients gets of its package's protos.json what it names. */
 const leanProtos: Plugin = {
   name: 'lean protos',
-  // oxlint-disable-next-line typescript/unbound-method -- esbuild's are made to be taken apart
   setup({ onResolve, onLoad }) {
     onResolve({ filter: /\/protos\/protos\.json$/ }, ({ path, importer }) => ({
       path: importer,
@@ -87,30 +103,58 @@ const leanProtos: Plugin = {
         loader: 'json',
       }),
     );
-    onLoad(
-      {
-        filter:
-          /@google-cloud\/[\w-]+\/build\/protos\/protos\.js$|google-gax\/build\/protos\/(iam_service|locations)\.js$/,
-      },
-      () => ({ contents: noProtos }),
-    );
   },
 };
 
-/** In the place of megabytes of generated classes, which clients hand out and do not use: names go on, a call does not. */
-const noProtos = `
+/** What packages load, or hand out, and our code never uses: most of their bulk. */
+const unused = [
+  // Generated classes of every message; the clients read protos.json. Only google-gax's operations.js is for us.
+  /\/@google-cloud\/[\w-]+\/build\/protos\/protos\.js$/,
+  /\/google-gax\/build\/protos\/(iam_service|locations)\.js$/,
+  // To make databases, and to subscribe.
+  /\/firestore_admin_client\.js$/,
+  // Of undici all but the dispatchers: fetch, sockets, events, caches, mocks.
+  /\/undici\/lib\/(cache|interceptor|mock|web)\//,
+];
+
+/** In the place of what is not used: names go on, a call does not. */
+const none = `
 const none = new Proxy(function () {}, {
   get: () => none,
-  apply: () => { throw new Error('The classes of protos.js are not in the bundle: see test/bundle.ts'); },
+  apply: () => { throw new Error('This part of a package is not in the bundle: see "unused" in test/bundle.ts'); },
 });
 module.exports = none;
 `;
+
+const leanPackages: Plugin = {
+  name: 'lean packages',
+  setup({ onLoad }) {
+    for (const filter of unused) onLoad({ filter }, () => ({ contents: none }));
+  },
+};
+
+/** To import node:http reads its every name, and so loads the whole of fetch, for 50 ms; to require it does not. */
+const builtins: Plugin = {
+  name: 'builtins',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+      kind === 'import-statement' ? { path, namespace: 'builtin', sideEffects: false } : null,
+    );
+    onLoad({ filter: /./, namespace: 'builtin' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule('${path}');`,
+    }));
+  },
+};
 
 /** What esbuild does not do by itself with our own sources. */
 const ownSources: Plugin = {
   name: 'own sources',
   // oxlint-disable-next-line typescript/unbound-method -- esbuild's are made to be taken apart
-  setup({ onLoad }) {
+  setup({ onResolve, onLoad }) {
+    // A module of ours does nothing by being loaded: what is not used of it goes.
+    onResolve({ filter: /^\.\.?\/.*\.ts$/ }, ({ path, resolveDir, kind }) =>
+      kind === 'import-statement' ? { path: join(resolveDir, path), sideEffects: false } : null,
+    );
     onLoad({ filter: /\/(functions|machines)\/.*\.ts$/ }, ({ path }) => ({
       contents: readFileSync(path, 'utf8')
         // Of zod as a namespace it leaves out what is not used, such as fifty languages; of the object `z` it does not.

@@ -2,7 +2,7 @@
 import type { Topic } from '@google-cloud/pubsub';
 import { limits } from '../engine/limits.ts';
 import type { BusPort } from '../engine/ports.ts';
-import type { Clients } from './clients.ts';
+import type { RecordClients } from './clients.ts';
 import { call } from './status.ts';
 
 const publishOptions = {
@@ -13,7 +13,7 @@ const publishOptions = {
 };
 
 /** BusPort over the real Pub/Sub client. When one message fails, those after it are not published. */
-export function pubsubBus(clients: Clients): BusPort {
+export function pubsubBus(clients: Pick<RecordClients, 'pubsub'>): BusPort {
   const topics = new Map<string, Topic>();
 
   async function topicOf(name: string): Promise<Topic> {

@@ -33,26 +33,16 @@ export interface Clients {
   close(): Promise<void>;
 }
 
+/** For what keeps records and speaks of them, and rolls out nothing. */
+export type RecordClients = Pick<Clients, 'pubsub' | 'firestore' | 'close'>;
+
 /**
  * Clients for one environment; a process keeps one of these. The modules are imported deep and late because the whole of
  * `@google-cloud/aiplatform` takes a second to load, and most functions need a part of it or nothing.
  */
 export function googleClients(environment: Environment): Clients {
   const { project, location, emulators } = environment;
-  const closers: (() => Promise<unknown>)[] = [];
-
-  function once<T>(open: () => Promise<T>, close: (client: T) => Promise<unknown>): () => Promise<T> {
-    let client: Promise<T> | null = null;
-    return () => {
-      if (client === null) {
-        const opening = open();
-        client = opening;
-        closers.push(async () => close(await opening));
-      }
-      return client;
-    };
-  }
-
+  const { once, close } = lifetime();
   const vertex = () => gaxOptions(project, emulators.vertex, `${location}-aiplatform.googleapis.com`);
 
   return {
@@ -124,6 +114,13 @@ export function googleClients(environment: Environment): Clients {
       },
       (client) => client.close(),
     ),
+    ...recordClients(environment, { once, close }),
+  };
+}
+
+/** Those of googleClients that keep records and speak of them; a bundle with these alone has no client of Vertex AI. */
+export function recordClients({ project, emulators }: Environment, { once, close } = lifetime()): RecordClients {
+  return {
     pubsub: once(
       async () => {
         const { PubSub } = await import('@google-cloud/pubsub');
@@ -148,6 +145,31 @@ export function googleClients(environment: Environment): Clients {
       },
       (client) => client.terminate(),
     ),
+    close,
+  };
+}
+
+interface Lifetime {
+  /** Makes what opens a client when it is first asked for one, and later gives the same. */
+  once<T>(open: () => Promise<T>, close: (client: T) => Promise<unknown>): () => Promise<T>;
+  /** Closes those that were opened. */
+  close(): Promise<void>;
+}
+
+function lifetime(): Lifetime {
+  const closers: (() => Promise<unknown>)[] = [];
+  return {
+    once(open, close) {
+      let client: ReturnType<typeof open> | null = null;
+      return () => {
+        if (client === null) {
+          const opening = open();
+          client = opening;
+          closers.push(async () => close(await opening));
+        }
+        return client;
+      };
+    },
     async close() {
       await Promise.all(closers.splice(0).map((close) => close()));
     },

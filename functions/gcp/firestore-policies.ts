@@ -3,13 +3,13 @@ import type { Policy } from '../../machines/policy/policy.ts';
 import { formatProblem, parsePolicy } from '../../machines/policy/document.ts';
 import { limits } from '../engine/limits.ts';
 import type { PoliciesPort } from '../engine/ports.ts';
-import type { Clients } from './clients.ts';
+import type { RecordClients } from './clients.ts';
 import { call } from './status.ts';
 
 export const policiesCollection = 'rollout-policies';
 
 /** PoliciesPort over the collection `rollout-policies`; a document's policy is the text of its field `yaml`. */
-export function firestorePolicies(clients: Clients): PoliciesPort {
+export function firestorePolicies(clients: Pick<RecordClients, 'firestore'>): PoliciesPort {
   return {
     async list() {
       const documents = await call(`List ${policiesCollection}`, limits.callDeadlineMs, async () => {

@@ -11,7 +11,7 @@ import { z } from 'zod';
 import { PermanentError, TransientError } from '../engine/errors.ts';
 import { limits } from '../engine/limits.ts';
 import type { ArchivedRollout, Commit, CommitResult, JournalEntry, Page, Stored, StorePort } from '../engine/ports.ts';
-import type { Clients } from './clients.ts';
+import type { RecordClients } from './clients.ts';
 import { call, parseReply } from './status.ts';
 
 /** JSON as text: Firestore's own values know no nested arrays, and would index every field of a snapshot. */
@@ -22,7 +22,7 @@ const journalSchema = z.object({ at: z.number(), sequence: z.int(), data: json }
 const rolloutSchema = z.object({ key: z.string(), startedAt: z.number(), endedAt: z.number().nullable(), data: json });
 
 /** StorePort over Firestore. `close` leaves the client open: it belongs to `clients`. */
-export function firestoreStore(clients: Clients): StorePort {
+export function firestoreStore(clients: Pick<RecordClients, 'firestore'>): StorePort {
   function ask<T>(name: string, act: (firestore: Firestore) => Promise<T>): Promise<T> {
     return call(name, limits.callDeadlineMs, async () => act(await clients.firestore()));
   }

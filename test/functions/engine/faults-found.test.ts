@@ -36,8 +36,9 @@ async function runTo(wanted: string): Promise<void> {
   }
 }
 
+// Open: each fails until the engine is mended, and says so then.
 describe('found by the simulation of faults', () => {
-  it('a blessing that comes late, when a version that was blessed after it has served already, is not followed', async () => {
+  it.fails('a blessing that comes late, when a version that was blessed after it has served already, is not followed', async () => {
     const context = begin();
     const early = lab.now();
     lab.pass(5);
@@ -47,7 +48,7 @@ describe('found by the simulation of faults', () => {
     expect((await lab.record())?.active).toBeNull();
   });
 
-  it('a stale read of the record does not empty the split', async () => {
+  it.fails('a stale read of the record does not empty the split', async () => {
     const context = begin();
     await bless(context, { eventId: 'b', model, versionId: '2' }, 'm');
     await runTo('warming');
@@ -65,7 +66,7 @@ describe('found by the simulation of faults', () => {
     expect((await lab.record())?.history[0]?.state).toBe('promoted');
   });
 
-  it('a command does not act on the rollout that came after the one it meant', async () => {
+  it.fails('a command does not act on the rollout that came after the one it meant', async () => {
     let isArmed = false;
     const gate: Gate = async (call, moment) => {
       if (!isArmed || call !== 'store.commit' || moment === 'after') return;
@@ -87,7 +88,7 @@ describe('found by the simulation of faults', () => {
     ]);
   });
 
-  it('an abort of a first deployment leaves the split that somebody else made meanwhile', () => {
+  it.fails('an abort of a first deployment leaves the split that somebody else made meanwhile', () => {
     begin();
     const theirs = { id: '9', model, versionId: '9', minReplicas: 1, availableReplicas: 1 };
     const { rollout } = deployedCanary(policyOf(), {}).when({
@@ -106,7 +107,7 @@ describe('found by the simulation of faults', () => {
     });
   });
 
-  it('a canary that lost its replicas before its first share does not get it', () => {
+  it.fails('a canary that lost its replicas before its first share does not get it', () => {
     begin();
     const { rollout } = shiftingToFirstStep();
     const models = [
