@@ -48,6 +48,8 @@ async function carryOut(ports: Ports, message: CommandMessage, mark: string): Pr
   const event: RolloutEvent = { type: operatorEvents[name], at: ports.now(), by, reason };
   const applied = await handle(ports, found.endpoint, [event], { marks: [mark], base: found.loaded });
   if (applied.kind === 'duplicate') return carriedOut(mark);
+  // It ended in this very moment, and what came after it was not meant.
+  if (applied.kind === 'unchanged') return nothingToActOn(name, meant);
   return { kind: 'done', text: `${name} of ${asked} by ${by}` };
 }
 

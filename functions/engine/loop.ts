@@ -25,7 +25,8 @@ export type Applied =
 /**
  * Decides events on the newest record and commits the result once. Events that change nothing write nothing.
  * @param marks ids that may act once, ever: if one was used before, nothing happens and the answer is `duplicate`
- * @param base the record as last committed, when the caller has it; else it is loaded
+ * @param base the record as last committed, when the caller has it; else it is loaded. The events are about its rollout:
+ *   should another one be active by now, they change nothing, and no mark is used
  */
 export async function applyEvents(
   ports: Ports,
@@ -37,7 +38,11 @@ export async function applyEvents(
   let lower: Lower | null = null;
   for (let attempt = 0; attempt < limits.commitAttemptsMax; attempt += 1) {
     loaded ??= await orLower(loadRecord(ports, endpoint), lower);
-    const decision = decideAll(loaded.record, events);
+    // What was seen, done or said of one rollout says nothing of the one that came after it.
+    const isAbout = base === undefined || loaded.record.active?.context.id === base.record.active?.context.id;
+    const about = isAbout ? events : events.filter(isAboutEndpoint);
+    if (about.length === 0) return { kind: 'unchanged', loaded };
+    const decision = decideAll(loaded.record, about);
     if (decision.record === loaded.record && marks.length === 0) return { kind: 'unchanged', loaded };
     lower = goingBack(ports, decision.record.active);
     const result = await orLower(commit(ports, endpoint, loaded.revision, decision, marks), lower);
@@ -97,6 +102,11 @@ async function publishAll(ports: Ports, endpoint: string, loaded: Loaded): Promi
     log('WARNING', `Notifications of ${endpoint} wait for the next tick: ${error.message}`, { code: error.code });
     return loaded;
   }
+}
+
+/** True of what concerns the endpoint, whichever rollout is active there. */
+function isAboutEndpoint({ type }: RecordEvent): boolean {
+  return type === 'blessing.received' || type === 'notifications.sent' || type === 'clock.ticked';
 }
 
 function decideAll(record: EndpointRecord, events: RecordEvent[]): Decision {

@@ -109,6 +109,8 @@ async function settleOnce(ports: Ports, started: StoredRollout): Promise<Rollout
   const wanted = (await orLower(loadRecord(ports, endpoint), goingBack(ports, started))).record.active;
   if (wanted?.context.id !== id) return null;
   const { generation } = wanted.context.traffic;
+  // Generations only rise. A record from before the one that owed this is a stale read, and its desire is long past.
+  if (generation < started.context.traffic.generation) return 'again';
   const answer = answerSplit(wanted, observedSplit(view));
   if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
   if (answer.kind === 'foreign') {

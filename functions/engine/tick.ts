@@ -119,9 +119,9 @@ async function findLostBlessings(context: BlessingContext): Promise<void> {
 }
 
 async function reconcileRecord(ports: Ports, stored: Stored): Promise<void> {
-  const { record } = parseStored(stored);
-  const { active, endpoint } = record;
-  const gone = record.history.filter(({ state, rollout }) => state !== 'promoted' && rollout !== active?.context.id);
+  const loaded = parseStored(stored);
+  const { active, endpoint, history } = loaded.record;
+  const gone = history.filter(({ state, rollout }) => state !== 'promoted' && rollout !== active?.context.id);
   const mayBeForeign = active !== null && active.context.effectAt !== null;
   if (!mayBeForeign && gone.length === 0) return;
   const view = await ports.endpoints.read(endpoint);
@@ -131,12 +131,14 @@ async function reconcileRecord(ports: Ports, stored: Stored): Promise<void> {
     if (answer.kind === 'foreign') {
       const { generation } = active.context.traffic;
       const found = { found: answer.found, models: observedModels(view), generation };
-      await handle(ports, endpoint, [{ type: 'traffic.foreign', at: ports.now(), ...found }]);
+      await handle(ports, endpoint, [{ type: 'traffic.foreign', at: ports.now(), ...found }], { base: loaded });
     }
   }
   for (const ended of gone) {
     const orphan = view.deployedModels.find(({ displayName }) => displayName === ended.rollout);
-    if (orphan === undefined || (view.split[orphan.id] ?? 0) > 0) continue;
+    // What a later rollout found serving is its stable, whoever deployed it.
+    const isStable = active?.context.stableModels.some(({ id }) => id === orphan?.id) === true;
+    if (orphan === undefined || isStable || (view.split[orphan.id] ?? 0) > 0) continue;
     const text = `DeployedModel ${orphan.id} of rollout ${ended.rollout} (${ended.state}) was still deployed on ${endpoint}; it bills, and is removed.`;
     log('WARNING', text);
     await ports.endpoints.undeploy(endpoint, orphan.id);

@@ -42,6 +42,7 @@ export type RecordClients = Pick<Clients, 'pubsub' | 'firestore' | 'close'>;
  */
 export function googleClients(environment: Environment): Clients {
   const { project, location, emulators } = environment;
+  // oxlint-disable-next-line typescript/unbound-method -- two functions, and no object that they belong to
   const { once, close } = lifetime();
   const vertex = () => gaxOptions(project, emulators.vertex, `${location}-aiplatform.googleapis.com`);
 

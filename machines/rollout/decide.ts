@@ -70,8 +70,12 @@ export function blessingRefusal(record: EndpointRecord, blessing: Blessing, isRe
     isSameModel(other.model, blessing.model) && other.versionId === blessing.versionId;
   if (active !== null && isSame(active.context)) return `${version} is being rolled out already (${active.context.id})`;
   if (queued !== null && isSame(queued.blessing)) return `${version} waits for its rollout already`;
-  const newest = Math.max(active?.context.blessing.blessedAt ?? 0, queued?.blessing.blessedAt ?? 0);
-  if (blessing.blessedAt < newest) return `${version} was blessed before the version that is being rolled out`;
+  const newest = Math.max(
+    record.newestBlessedAt,
+    active?.context.blessing.blessedAt ?? 0,
+    queued?.blessing.blessedAt ?? 0,
+  );
+  if (blessing.blessedAt < newest) return `${version} was blessed before one that was rolled out since`;
   const had = isRetry ? undefined : history.find((ended) => isSame(ended) && blessing.blessedAt <= ended.endedAt);
   return had === undefined
     ? null
@@ -155,6 +159,7 @@ function begin(record: EndpointRecord, blessing: Blessing, policy: Policy, at: n
   const next: EndpointRecord = {
     ...record,
     active,
+    newestBlessedAt: Math.max(record.newestBlessedAt, blessing.blessedAt),
     sequence: record.sequence + told.length,
     outbox: [...record.outbox, ...outbox].slice(-machineLimits.outboxMax),
   };

@@ -5,11 +5,10 @@
 import type { EvidenceWindow } from '../analysis/evidence.ts';
 import { monitoringFrom } from '../analysis/tally.ts';
 import type { Context } from './context.ts';
-import { isFirstDeployment } from './guards.ts';
 import { machineLimits } from './limits.ts';
 import { owedReserve, stableWithin } from './moment.ts';
 import { dutyOf, type StoredRollout } from './snapshot.ts';
-import { isSameSplit, type Split, withoutCanary } from './split.ts';
+import { isEmptySplit, isSameSplit, type Split, withoutCanary } from './split.ts';
 
 /** Looking changes nothing and may be done by anybody, at any time, for many rollouts at once. */
 export type Look =
@@ -76,7 +75,7 @@ export type SplitAnswer =
   | { kind: 'write'; split: Split }
   /** Somebody else changed it; going forward, it is not overwritten (law 11). */
   | { kind: 'foreign'; found: Split }
-  /** Nothing that could take the traffic back is ready (law 12). */
+  /** Who is to get traffic, or to take it back, is not ready (law 12). */
   | { kind: 'unready'; message: string };
 
 export interface ObservedSplit {
@@ -90,11 +89,21 @@ export function answerSplit(rollout: StoredRollout, observed: ObservedSplit): Sp
   const { context } = rollout;
   const isKnown = knownSplits(context).some((known) => isSameSplit(known, observed.split));
   if (context.ending === null) {
-    return isKnown ? { kind: 'write', split: context.traffic.desired } : { kind: 'foreign', found: observed.split };
+    if (!isKnown) return { kind: 'foreign', found: observed.split };
+    const unready = Object.entries(context.traffic.desired).find(
+      ([id, percent]) =>
+        percent > 0 &&
+        (observed.split[id] ?? 0) === 0 &&
+        !observed.models.some((model) => model.id === id && model.canServe),
+    );
+    if (unready === undefined) return { kind: 'write', split: context.traffic.desired };
+    return {
+      kind: 'unready',
+      message: `DeployedModel ${unready[0]} is to get ${unready[1]} %, and has no ready replica`,
+    };
   }
   const wanted = isKnown ? context.traffic.desired : stableWithin(context, observed.split);
-  if (isFirstDeployment({ context, event: { type: 'clock.ticked', at: 0 } }) && isKnown)
-    return { kind: 'write', split: {} };
+  if (isKnown && isEmptySplit(wanted)) return { kind: 'write', split: {} };
   const able = Object.entries(wanted).filter(([id]) =>
     observed.models.some((model) => model.id === id && model.canServe),
   );

@@ -43,6 +43,8 @@ export const recordSchema = z.strictObject({
       endedAt: z.number(),
     }),
   ),
+  /** When the version of the newest rollout was blessed: what was blessed earlier comes too late. */
+  newestBlessedAt: z.number().default(0),
   outbox: z.array(notificationSchema),
   /** Numbers journal entries and notifications. */
   sequence: z.int(),
@@ -57,7 +59,16 @@ export function parseRecord(data: unknown): z.ZodSafeParseResult<EndpointRecord>
 }
 
 export function emptyRecord(endpoint: string): EndpointRecord {
-  return { schema: snapshotSchemaVersion, endpoint, active: null, queued: null, history: [], outbox: [], sequence: 0 };
+  return {
+    schema: snapshotSchemaVersion,
+    endpoint,
+    active: null,
+    queued: null,
+    history: [],
+    newestBlessedAt: 0,
+    outbox: [],
+    sequence: 0,
+  };
 }
 
 /** True while a tick must look at the record. */

@@ -219,7 +219,7 @@ export function storeContract(name: string, open: (place: string) => Promise<Sto
             const result = await store.commit(
               change(stored?.revision ?? null, Number(stored?.data ?? 0) + 1, {
                 marks: [`event-${writer}`],
-                journal: [{ rollout: 'r1', at: writer, sequence: 0, data: writer }],
+                journal: [{ rollout: 'r1', at: writer, sequence: Number(stored?.data ?? 0), data: writer }],
               }),
             );
             if (result.kind === 'committed') return;

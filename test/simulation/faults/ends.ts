@@ -1,5 +1,5 @@
 /** Did everything end rightly? What must be true of the world and the records once nothing is under way any more. */
-import type { Checkers, Law, Seen } from './checkers.ts';
+import { type Checkers, type Law, type Seen, skewMsMax } from './checkers.ts';
 import type { Cloud, Site } from './cloud.ts';
 import type { Plan } from './plan.ts';
 import type { Letter } from './post.ts';
@@ -118,7 +118,7 @@ function checkNothingLost({ blessed, commanded, seen, sites }: Ended, violate: V
       const blessedAt = Date.parse(String(body['blessedAt']));
       // It began; or another message asked for the same version, or a newer one took its place.
       const isDone = begun.some(
-        (one) => one.endpoint === endpoint && (one.versionId === versionId || one.blessedAt >= blessedAt),
+        (one) => one.endpoint === endpoint && (one.versionId === versionId || one.blessedAt >= blessedAt - skewMsMax),
       );
       if (isAccepted && !isDone)
         violate(8, `${String(body['eventId'])} was accepted on ${endpoint}, and neither it nor a newer one began`);
