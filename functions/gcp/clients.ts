@@ -120,6 +120,7 @@ export function googleClients(environment: Environment): Clients {
 }
 
 /** Those of googleClients that keep records and speak of them; a bundle with these alone has no client of Vertex AI. */
+// oxlint-disable-next-line typescript/unbound-method -- functions, and no object that they belong to
 export function recordClients({ project, emulators }: Environment, { once, close } = lifetime()): RecordClients {
   return {
     pubsub: once(
