@@ -76,9 +76,8 @@ const __dirname = import.meta.dirname, __filename = import.meta.filename;
 function otherDoors(own: string): Plugin {
   return {
     name: 'other doors',
-    // oxlint-disable-next-line typescript/unbound-method -- esbuild's are made to be taken apart
-    setup({ onResolve }) {
-      onResolve({ filter: /^\.\// }, ({ path, importer }) =>
+    setup(plugin) {
+      plugin.onResolve({ filter: /^\.\// }, ({ path, importer }) =>
         importer.endsWith('/functions/index.ts') && path !== own && [...doors.values()].includes(path)
           ? { path, external: true }
           : null,
@@ -90,13 +89,13 @@ function otherDoors(own: string): Plugin {
 /** Each of Google's clients gets of its package's protos.json what it names. */
 const leanProtos: Plugin = {
   name: 'lean protos',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /\/protos\/protos\.json$/ }, ({ path, importer }) => ({
+  setup(plugin) {
+    plugin.onResolve({ filter: /\/protos\/protos\.json$/ }, ({ path, importer }) => ({
       path: importer,
       namespace: 'protos',
       pluginData: join(dirname(importer), path),
     }));
-    onLoad(
+    plugin.onLoad(
       { filter: /./, namespace: 'protos' },
       ({ path, pluginData: description }: { path: string; pluginData: string }) => ({
         contents: JSON.stringify(cutProtos(JSON.parse(readFileSync(description, 'utf8')), readFileSync(path, 'utf8'))),
@@ -128,19 +127,19 @@ module.exports = none;
 
 const leanPackages: Plugin = {
   name: 'lean packages',
-  setup({ onLoad }) {
-    for (const filter of unused) onLoad({ filter }, () => ({ contents: none }));
+  setup(plugin) {
+    for (const filter of unused) plugin.onLoad({ filter }, () => ({ contents: none }));
   },
 };
 
 /** To import node:http reads its every name, and so loads the whole of fetch, for 50 ms; to require it does not. */
 const builtins: Plugin = {
   name: 'builtins',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+  setup(plugin) {
+    plugin.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
       kind === 'import-statement' ? { path, namespace: 'builtin', sideEffects: false } : null,
     );
-    onLoad({ filter: /./, namespace: 'builtin' }, ({ path }) => ({
+    plugin.onLoad({ filter: /./, namespace: 'builtin' }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule('${path}');`,
     }));
   },
@@ -149,13 +148,12 @@ const builtins: Plugin = {
 /** What esbuild does not do by itself with our own sources. */
 const ownSources: Plugin = {
   name: 'own sources',
-  // oxlint-disable-next-line typescript/unbound-method -- esbuild's are made to be taken apart
-  setup({ onResolve, onLoad }) {
+  setup(plugin) {
     // A module of ours does nothing by being loaded: what is not used of it goes.
-    onResolve({ filter: /^\.\.?\/.*\.ts$/ }, ({ path, resolveDir, kind }) =>
+    plugin.onResolve({ filter: /^\.\.?\/.*\.ts$/ }, ({ path, resolveDir, kind }) =>
       kind === 'import-statement' ? { path: join(resolveDir, path), sideEffects: false } : null,
     );
-    onLoad({ filter: /\/(functions|machines)\/.*\.ts$/ }, ({ path }) => ({
+    plugin.onLoad({ filter: /\/(functions|machines)\/.*\.ts$/ }, ({ path }) => ({
       contents: readFileSync(path, 'utf8')
         // Of zod as a namespace it leaves out what is not used, such as fifty languages; of the object `z` it does not.
         .replace("import { z } from 'zod';", "import * as z from 'zod';")
