@@ -3,6 +3,7 @@
  * Commit before performing: if we crash between the two, the state still owes the effect, and the next tick does it.
  * One order may come before its commit: to lower the canary's share, when the store does not answer (see lower.ts).
  */
+import { faultsIn } from '../../machines/rollout/changed.ts';
 import { decide, type Decision, type RecordEvent } from '../../machines/rollout/decide.ts';
 import { effectsOf } from '../../machines/rollout/effects.ts';
 import { type EndpointRecord, isActiveRecord, recordSchema } from '../../machines/rollout/record.ts';
@@ -45,7 +46,7 @@ export async function applyEvents(
     const decision = decideAll(loaded.record, about);
     if (decision.record === loaded.record && marks.length === 0) return { kind: 'unchanged', loaded };
     lower = goingBack(ports, decision.record.active);
-    const result = await orLower(commit(ports, endpoint, loaded.revision, decision, marks), lower);
+    const result = await orLower(commit(ports, endpoint, loaded, decision, marks), lower);
     if (result.kind === 'committed') {
       for (const { rollout, data } of decision.journal) {
         log('INFO', `${data.from} → ${data.to}: ${data.text}`, { rollout, event: data.event.type });
@@ -125,17 +126,16 @@ function decideAll(record: EndpointRecord, events: RecordEvent[]): Decision {
 function commit(
   ports: Ports,
   endpoint: string,
-  expected: string | null,
+  { record: before, revision: expected }: Loaded,
   { record, journal, archive }: Decision,
   marks: string[],
 ) {
   const key = endpointKey(endpoint);
-  const valid = recordSchema.safeParse(record);
-  if (!valid.success) {
-    const where = valid.error.issues.map(({ path }) => path.join('.')).join(', ');
+  const faults = faultsIn(recordSchema, record, before);
+  if (faults.length > 0) {
     throw new PermanentError(
       'internal',
-      `${endpoint}: what was decided is no valid record (${where}); nothing was committed.`,
+      `${endpoint}: what was decided is no valid record (${faults.join(', ')}); nothing was committed.`,
     );
   }
   const latest = new Map(archive.map((rollout) => [rollout.context.id, archived(key, rollout)]));

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { faultsIn } from '../../../machines/rollout/changed.ts';
+import { type EndpointRecord, emptyRecord, recordSchema } from '../../../machines/rollout/record.ts';
+import { onFirstStep } from './life.ts';
+
+const before: EndpointRecord = { ...emptyRecord('projects/p/locations/l/endpoints/e'), active: onFirstStep().rollout };
+
+/** The record with another context. */
+function withContext(change: Record<string, unknown>): unknown {
+  return { ...before, active: { ...before.active, context: { ...before.active?.context, ...change } } };
+}
+
+describe('what was decided', () => {
+  it('is valid where nothing changed, and where what changed is valid', () => {
+    expect(faultsIn(recordSchema, before, before)).toEqual([]);
+    expect(faultsIn(recordSchema, withContext({ reason: 'because', effectAt: null }), before)).toEqual([]);
+    expect(faultsIn(recordSchema, { ...before, active: null }, before)).toEqual([]);
+    expect(faultsIn(recordSchema, before, { ...before, active: null })).toEqual([]);
+  });
+
+  it.each([
+    ['a share that is none', { stable: { 1: 120 } }, ['active.context.stable.1']],
+    ['a name that nobody knows', { mood: 'good' }, ['active.context.mood']],
+    [
+      'a part that is missing',
+      { tally: { ...before.active?.context.tally, proxy: undefined } },
+      ['active.context.tally.proxy'],
+    ],
+    [
+      'a number that is none',
+      { effectAt: Number.NaN, startedAt: '1' },
+      ['active.context.startedAt', 'active.context.effectAt'],
+    ],
+    ['nothing where something must be', { traffic: null }, ['active.context.traffic']],
+  ])('is refused with %s', (_name, change, faults) => {
+    expect(faultsIn(recordSchema, withContext(change), before)).toEqual(faults);
+  });
+
+  it('is looked at whole where a rule is about more than one part', () => {
+    const ordered = z.strictObject({ low: z.number(), high: z.number() }).refine(({ low, high }) => low <= high);
+    expect(faultsIn(ordered, { low: 3, high: 2 }, { low: 1, high: 2 })).toEqual(['']);
+  });
+});
