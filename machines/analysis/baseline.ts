@@ -12,11 +12,20 @@ export const baselineSchema = z.strictObject({
   past: countSchema,
   /** The latest windows, newest last. */
   recent: z.array(countSchema),
-  /** The minute that is being filled, and the one before. */
-  minute: countSchema.extend({ seconds: z.number().min(0) }),
+  /** The minute that is being filled, with sums over its windows, and the minute before. */
+  minute: countSchema.extend({
+    seconds: z.number().min(0),
+    hitsSquared: z.number().min(0).default(0),
+    hitsByTrials: z.number().min(0).default(0),
+    trialsSquared: z.number().min(0).default(0),
+  }),
   lastMinute: countSchema,
   /** Sums over minutes of (Pearson's term - 1) and of trials: their ratio is the correlation within a minute. */
   spread: z.strictObject({ beyondChance: z.number(), trials: z.number().min(0), minutes: z.int().min(0) }),
+  /** Sums over minutes of what their windows vary beyond chance, of what chance makes of it, and of its variance. */
+  clumps: z
+    .strictObject({ beyondChance: z.number(), expected: z.number().min(0), variance: z.number().min(0) })
+    .default({ beyondChance: 0, expected: 0, variance: 0 }),
 });
 
 export type Baseline = z.infer<typeof baselineSchema>;
@@ -26,9 +35,10 @@ const none: Count = { hits: 0, trials: 0 };
 export const noBaseline: Baseline = {
   past: none,
   recent: [],
-  minute: { ...none, seconds: 0 },
+  minute: { ...none, seconds: 0, hitsSquared: 0, hitsByTrials: 0, trialsSquared: 0 },
   lastMinute: none,
   spread: { beyondChance: 0, trials: 0, minutes: 0 },
+  clumps: { beyondChance: 0, expected: 0, variance: 0 },
 };
 
 /** Windows that make up "just now". */
@@ -44,7 +54,7 @@ const minuteSeconds = 60;
 /** Adds a window of stable's; one without trials says nothing. */
 export function addToBaseline(baseline: Baseline, window: Count, seconds: number): Baseline {
   if (window.trials === 0) return baseline;
-  const minute = { ...total([baseline.minute, window]), seconds: baseline.minute.seconds + seconds };
+  const minute = addToMinute(baseline.minute, window, seconds);
   const next: Baseline = {
     ...baseline,
     past: total([baseline.past, withoutOutage(baseline, window)]),
@@ -57,6 +67,17 @@ export function addToBaseline(baseline: Baseline, window: Count, seconds: number
     minute: noBaseline.minute,
     lastMinute: { hits: minute.hits, trials: minute.trials },
     spread: addSpread(baseline, minute),
+    clumps: addClumps(baseline.clumps, minute),
+  };
+}
+
+function addToMinute(minute: Baseline['minute'], window: Count, seconds: number): Baseline['minute'] {
+  return {
+    ...total([minute, window]),
+    seconds: minute.seconds + seconds,
+    hitsSquared: minute.hitsSquared + window.hits ** 2,
+    hitsByTrials: minute.hitsByTrials + window.hits * window.trials,
+    trialsSquared: minute.trialsSquared + window.trials ** 2,
   };
 }
 
@@ -80,6 +101,23 @@ function addSpread({ past, lastMinute, spread }: Baseline, minute: Count): Basel
     beyondChance: spread.beyondChance + term - 1,
     trials: spread.trials + minute.trials,
     minutes: spread.minutes + 1,
+  };
+}
+
+/**
+ * A minute's windows against the rate of that minute: Σ (h - r n)² is Σ r n (1 - n/N) where hits come by themselves, and F
+ * times that where they come in clumps of F. A minute of one window says nothing.
+ */
+function addClumps(clumps: Baseline['clumps'], minute: Baseline['minute']): Baseline['clumps'] {
+  const { hits, trials, hitsSquared, hitsByTrials, trialsSquared } = minute;
+  const rate = hits / trials;
+  const part = 1 - trialsSquared / trials ** 2;
+  const expected = rate * trials * part;
+  const seen = hitsSquared - 2 * rate * hitsByTrials + rate ** 2 * trialsSquared;
+  return {
+    beyondChance: clumps.beyondChance + seen - expected,
+    expected: clumps.expected + expected,
+    variance: clumps.variance + expected + 2 * rate ** 2 * trialsSquared * part,
   };
 }
 
@@ -138,14 +176,28 @@ export function correlation({ spread: { beyondChance, trials, minutes } }: Basel
   return trials === 0 ? 0 : Math.max(0, beyondChance - Math.sqrt(2 * minutes)) / trials;
 }
 
+/** As if so many hits had been seen that came by themselves. */
+const clumpsPrior = 10;
+
 /**
- * How many times as much as chance a window of the canary's is taken to vary: 1 + ρ √(n_c n_s), n per minute. Where variants
- * move as a whole it is 1 + ρ n_c; where each request or replica does by itself it is 1 + ρ n_s; this lies between.
+ * How many hits come together, F: a request that is sent again when it failed, a batch. From windows shorter than a minute,
+ * which do not take a rate that moves from minute to minute for it. One standard error less; 1 if nothing is known.
+ */
+export function clumping({ clumps: { beyondChance, expected, variance } }: Baseline): number {
+  return 1 + Math.max(0, beyondChance - Math.sqrt(variance)) / (expected + clumpsPrior);
+}
+
+/**
+ * How many times as much as chance a window of the canary's is taken to vary: F + ρ √(n_c n_s), n per minute. A clump is as
+ * large in a small window as in a large one; of ρ only what clumps leave over. Where variants move as a whole that part is
+ * ρ n_c; where each replica does by itself it is ρ n_s; this lies between.
  */
 export function overdispersion(baseline: Baseline, canary: Count, stable: Count, seconds: number): number {
   const perMinute = Math.max(1, minuteSeconds / Math.max(1, seconds));
+  const clump = clumping(baseline);
   const size = stable.trials > 0 ? Math.sqrt(canary.trials * stable.trials) : canary.trials;
-  return 1 + correlation(baseline) * size * perMinute;
+  const ofClumps = stable.trials > 0 ? (clump - 1) / (stable.trials * perMinute) : 0;
+  return clump + Math.max(0, correlation(baseline) - ofClumps) * size * perMinute;
 }
 
 export function total(counts: readonly Count[]): Count {

@@ -39,6 +39,8 @@ export const hitTestSchema = z.strictObject({
   alone: logsSchema.default([]),
   /** How much of what a minute may prove is used up, in nats. */
   spent: z.number().min(0).default(0),
+  /** Evidence of the last minute that this is more than a burst, in nats. */
+  beyondBurst: z.number().min(0).default(0),
   baseline: baselineSchema,
 });
 
@@ -70,6 +72,7 @@ export const noHitTest: HitTest = {
   aloneTrials: 0,
   alone: [],
   spent: 0,
+  beyondBurst: 0,
   baseline: noBaseline,
 };
 
@@ -92,9 +95,12 @@ const barMin = 1e-5;
  * not explain it. Divided by the overdispersion: where stable has bursts, so has the canary.
  */
 const minuteGainMax = 4;
-const storeMax = 5;
+const storeMax = 4.5;
+const storeMaxBeyondBurst = 5;
 /** How often a burst that stable never had is believed to hit. */
 const burstRate = 0.15;
+/** A request that failed and its three retries are one failure: what they say beyond a burst, at the most. */
+const clumpGain = 4 * Math.LN2;
 /** So many trials of the canary's in a row without one of stable's: stable has no share, and is not merely quiet. */
 const aloneTrialsMin = 5;
 /**
@@ -128,7 +134,8 @@ export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allo
   const grid = excessGrid(allowance.margin);
   const splitGains = alternatives.map(({ factor }) => splitGain(canary, stable, ratio, factor) / spread);
   const barGains = alternatives.map(({ factor }) => (isTelling ? rateGain(canary, bar, factor) / spread : 0));
-  const beyondBurst = rateGain(canary, Math.max(bar, burstRate), 2);
+  const sinceMinute = test.beyondBurst * Math.max(0, 1 - seconds / 60);
+  const beyondBurst = Math.max(0, sinceMinute + rateGain(canary, Math.max(bar, burstRate), 2));
   const most = isAlone ? gainAlone(weight, seconds) : Number.POSITIVE_INFINITY;
   const capped = (gain: number): number => Math.min(most, gain);
   const worse = {
@@ -138,6 +145,7 @@ export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allo
   return {
     seconds: test.seconds + seconds,
     ...(isAlone ? { ...worse, spent: 0 } : held(test, worse, { weight, seconds, spread, beyondBurst })),
+    beyondBurst,
     betterSplit: carryOn(
       test.betterSplit,
       grid.map((margin) => {
@@ -163,13 +171,14 @@ interface Pace {
   weight: number;
   seconds: number;
   spread: number;
-  /** Evidence of the window alone that this is more than a burst. */
+  /** Evidence of the last minute that this is more than a burst. */
   beyondBurst: number;
 }
 
 /** Takes from all alike what the window proves beyond what is left in the store: a mean that is lowered stays below 1. */
 function held(test: HitTest, worse: Worse, { weight, seconds, spread, beyondBurst }: Pace): Worse & { spent: number } {
-  const store = seconds < 60 ? storeMax + Math.min(storeMax, Math.max(0, beyondBurst)) : minuteGainMax;
+  const beyondClump = Math.max(0, beyondBurst - clumpGain);
+  const store = seconds < 60 ? storeMax + Math.min(storeMaxBeyondBurst, beyondClump) : minuteGainMax;
   const paced = (minuteGainMax * seconds) / 60 / spread;
   const spent = Math.max(0, test.spent - paced);
   const left = Math.max(paced, store / spread - spent);

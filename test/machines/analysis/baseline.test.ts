@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   addToBaseline,
+  clumping,
   type Baseline,
   correlation,
   highRate,
@@ -81,5 +82,34 @@ describe('how much stable moves', () => {
       .flatMap((hits) => Array.from({ length: 12 }, () => hits / 12))
       .reduce((next, hits) => addToBaseline(next, count(hits, 1000 / 12), 5), noBaseline);
     expect(correlation(cut)).toBeCloseTo(correlation(fed(minutes)), 2);
+  });
+});
+
+describe('how many hits come together', () => {
+  /** Sixty minutes of twelve windows of 95 requests, in which `hits` says how many of a window failed. */
+  const windows = (hits: (i: number) => number) =>
+    Array.from({ length: 720 }, (_, i) => i).reduce(
+      (next, i) => addToBaseline(next, count(hits(i), 95), 5),
+      noBaseline,
+    );
+
+  it('is one where they come by themselves, or all windows are a minute long', () => {
+    expect(clumping(windows(() => 1))).toBe(1);
+    expect(clumping(fed(Array.from({ length: 60 }, (_, i) => (i % 2) * 40)))).toBe(1);
+    expect(clumping(noBaseline)).toBe(1);
+  });
+
+  it('is nearly four where each failure comes with three retries', () => {
+    // One window in four has four hits: 3 clumps a minute, whose windows vary (16 · 3 - 12) / 11 = 3.27 times as chance would.
+    const clumped = windows((i) => (i % 4 === 0 ? 4 : 0));
+    expect(clumping(clumped)).toBeGreaterThan(2.9);
+    expect(clumping(clumped)).toBeLessThan(3.3);
+    expect(overdispersion(clumped, count(0, 5), count(1, 95), 5)).toBeCloseTo(clumping(clumped), 12);
+  });
+
+  it('is not a rate that moves from minute to minute, which varies a window of the canary less', () => {
+    const moving = windows((i) => (Math.floor(i / 12) % 2 === 0 ? 3 : 0));
+    expect(clumping(moving)).toBe(1);
+    expect(overdispersion(moving, count(0, 5), count(1, 95), 5)).toBeGreaterThan(1.5);
   });
 });

@@ -64,6 +64,13 @@ describe('evidence that the canary is worse', () => {
     expect(worseLog(after(known, 1, pair([5, 5], [1, 95], 5)))).toBeGreaterThan(proof);
   });
 
+  it('takes a request that failed with its three retries for one failure, which is never a proof', () => {
+    for (const trials of [4, 5, 7, 12])
+      expect(worseLog(addWindow(known, pair([4, trials], [0, 95], 5), allowance))).toBeLessThan(proof);
+    const quiet = after(known, 12, pair([0, 5], [1, 95], 5));
+    expect(worseLog(addWindow(quiet, pair([4, 5], [1, 95], 5), allowance))).toBeLessThan(proof);
+  });
+
   it('takes a window without stable for a quiet one while the canary has few requests too', () => {
     const quiet = after(known, 3, pair([1, 1], [0, 0], 5));
     expect(worseLog(quiet)).toBeGreaterThan(proof);
