@@ -15,7 +15,7 @@ import { measureVerdict } from './peers/thirty-days.ts';
 /** Of each healthy cell; none rolled back of 100 bounds the rate at 3 %, of 300 at 1 %. Bad cells have a third. */
 const livesDefault = 100;
 const badDivisor = 3;
-/** Evidence every five seconds takes five times as long to live with. */
+/** Nobody lets a proxy alone raise a share: its line is there to compare with. */
 const proxyDivisor = 5;
 /** A rule that takes a week takes a hundred times as long, and says the same each time. */
 const weekDivisor = 30;
@@ -38,9 +38,9 @@ export const bench: Bench = async (report, options) => {
   print('Harder: bad canaries', cellTable(only(hard, false)));
 
   const mine = [...plain, ...hard].filter(({ rule }) => ours.includes(rule)).flatMap(({ studies }) => studies);
-  const monitoring = mine.filter(({ source }) => source === sources.monitoring.name);
+  const deployed = mine.filter(({ source }) => source !== sources.proxy.name);
   const ratios = mine.flatMap(({ harmRatio }) => harmRatio ?? []).toSorted((a, b) => a - b);
-  report('false_rollback_upper95_max', highest(monitoring, falsePercentMax), 'percent');
+  report('false_rollback_upper95_max', highest(deployed, falsePercentMax), 'percent');
   report('false_rollback_max', highest(mine, falsePercent), 'percent');
   report('missed_max', highest(mine, missedPercent), 'percent');
   report('harm_ratio_median', ratios[Math.floor(ratios.length / 2)] ?? Number.NaN, 'limits');
@@ -66,8 +66,8 @@ async function linesOf(names: readonly string[], cells: readonly Cell[], lives: 
 
 function livesOf(name: string, { isHealthy }: Cell, lives: number): number {
   const takesWeek = rules.some((rule) => rule.name === name && rule.horizonMinutes !== undefined);
-  const hasProxy = name !== sources.monitoring.name && ours.includes(name);
-  return Math.ceil(lives / (takesWeek ? weekDivisor : hasProxy ? proxyDivisor : 1) / (isHealthy ? 1 : badDivisor));
+  const divisor = takesWeek ? weekDivisor : name === sources.proxy.name ? proxyDivisor : 1;
+  return Math.ceil(lives / divisor / (isHealthy ? 1 : badDivisor));
 }
 
 /** What a table shows: the healthy cells or the bad ones. */
