@@ -1,7 +1,12 @@
 import { defineConfig } from 'vitest/config';
 
 /** Tests that run the whole system in real time: alone, one after the other, for they measure what it does under load. */
-const wholeSystem = ['test/cli/start.test.ts', 'test/functions/google-emulators.test.ts', 'test/kills/kills.test.ts'];
+const wholeSystem = [
+  'test/cli/start.test.ts',
+  'test/functions/google-emulators.test.ts',
+  'test/bundle/whole-path.test.ts',
+  'test/kills/kills.test.ts',
+];
 
 export default defineConfig({
   test: {

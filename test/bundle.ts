@@ -1,12 +1,15 @@
 /**
  * What does a Cloud Function take with it? `npm run bundle` writes dist/bundles/NAME.zip for each function of
  * functions/index.ts: its own code and of each package what it can reach, in chunks that load when they are first used.
- * Nothing is left for the platform to fetch. The same sources give the same bytes.
+ * Nothing is left for the platform to fetch. The same sources give the same bytes. Beside them stands their version.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Metafile, type Plugin } from 'esbuild';
+import { uses } from '../cli/doctor/permissions.ts';
+import { functionNames } from '../cli/start/places.ts';
+import type { GoogleCall } from '../functions/gcp/permissions.ts';
 import { framework, frameworkFiles } from './bundle/framework.ts';
 import { cutProtos } from './bundle/protos.ts';
 import { zipOf } from './bundle/zip.ts';
@@ -41,7 +44,7 @@ export async function bundle(name: string): Promise<Record<string, Uint8Array | 
     minifyWhitespace: true,
     minifySyntax: true,
     external: [framework],
-    plugins: [otherDoors(door), leanProtos, leanPackages, builtins, ownSources],
+    plugins: [otherDoors(door), uncalledClients(name), leanProtos, leanPackages, builtins, ownSources],
     legalComments: 'none',
     banner: { js: commonJs },
     logLevel: 'error',
@@ -81,6 +84,29 @@ function otherDoors(own: string): Plugin {
         importer.endsWith('/functions/index.ts') && path !== own && [...doors.values()].includes(path)
           ? { path, external: true }
           : null,
+      );
+    },
+  };
+}
+
+/** Google's clients that functions/gcp/clients.ts opens when they are first asked for, each with a call that asks for it. */
+const clientsByCall: [GoogleCall, RegExp][] = [
+  ['getEndpoint', /\/endpoint_service_client\.js$/],
+  ['getModel', /\/model_service_client\.js$/],
+  ['listTimeSeries', /\/(metric|job|model_monitoring)_service_client\.js$|^@google-cloud\/bigquery$/],
+  ['resumeJob', /\/cloud_scheduler_client\.js$/],
+];
+
+/** What a function never calls of Google it does not carry. `uses` says what it calls; a test derives it from the code. */
+function uncalledClients(name: string): Plugin {
+  const own = functionNames.find((one) => one === name);
+  const calls: readonly GoogleCall[] = own === undefined ? [] : uses[own].calls;
+  const uncalled = clientsByCall.filter(([call]) => !calls.includes(call)).map(([, client]) => client);
+  return {
+    name: 'uncalled clients',
+    setup(plugin) {
+      plugin.onResolve({ filter: /^@google-cloud\// }, ({ path, kind }) =>
+        kind === 'dynamic-import' && uncalled.some((client) => client.test(path)) ? { path, external: true } : null,
       );
     },
   };
@@ -177,6 +203,8 @@ async function main(): Promise<void> {
     writeFileSync(join(folder, `${name}.zip`), zip);
     console.log(`${name.padEnd(12)}${Math.ceil(zip.length / 1000)} kB`);
   }
+  const { version }: { version: string } = JSON.parse(read('package.json'));
+  writeFileSync(join(folder, 'version'), `${version}\n`);
 }
 
 if (import.meta.main) await main();

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { doors } from '../bundle.ts';
 import type { Bench } from '../bench.ts';
 import { type Cold, layOut, startCold, type Subject } from './coldstart/process.ts';
-import { firstRequests, openWorld } from './coldstart/world.ts';
+import { firstRequests, openFirestore, openWorld } from './coldstart/world.ts';
 
 /** The first round is not counted: files are not in the machine's memory yet, nor is the emulators' code hot. */
 const ROUNDS = Number(process.env['R'] ?? 9);
@@ -18,7 +18,7 @@ export const bench: Bench = async (report) => {
   await using stack = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'coldstart-'));
   stack.defer(() => rm(folder, { recursive: true }));
-  const world = await openWorld(stack);
+  const world = await openWorld(stack, await openFirestore(stack));
   const subjects: Subject[] = [];
   for (const name of [hello, ...doors.keys()]) {
     const request = firstRequests[name];

@@ -1,15 +1,8 @@
 /** What happens between nothing and an answer? One process of functions-framework, as the platform starts it, and its end. */
-import { type ChildProcess, execFileSync } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createProcessGuard } from '../../../emulator/process-guard.ts';
-import { bundle } from '../../bundle.ts';
 import { framework } from '../../bundle/framework.ts';
-import { zipOf } from '../../bundle/zip.ts';
-import { freePort } from '../../google-emulators.ts';
+import { startProcess, type Unpacked, unpack, unpackFiles } from '../../bundle/process.ts';
 
 export interface FirstRequest {
   path: string;
@@ -22,10 +15,7 @@ export interface FirstRequest {
   says: string;
 }
 
-export interface Subject {
-  name: string;
-  folder: string;
-  kilobytes: number;
+export interface Subject extends Unpacked {
   request: FirstRequest;
 }
 
@@ -49,82 +39,29 @@ functions.http('hello', (req, res) => { res.send('Hello, World'); });
 };
 
 /** Writes what the platform starts: a function's bundle, or the hello world beside our own node_modules. */
-export async function layOut(folder: string, name: string): Promise<Omit<Subject, 'request'>> {
-  const files = name === 'hello' ? helloWorld : await bundle(name);
-  for (const [path, content] of Object.entries(files)) {
-    await mkdir(dirname(join(folder, path)), { recursive: true });
-    await writeFile(join(folder, path), content);
-  }
-  // As `npm ci` leaves it.
-  await mkdir(join(folder, 'node_modules/@google-cloud'), { recursive: true });
-  const installed = name === 'hello' ? join(modules, framework) : '../../framework';
-  await symlink(installed, join(folder, 'node_modules', framework));
-  return { name, folder, kilobytes: zipOf(files).length / 1000 };
+export function layOut(folder: string, name: string): Promise<Unpacked> {
+  const installed = join(modules, framework);
+  return name === 'hello'
+    ? unpackFiles(folder, name, helloWorld, { installed, main: 'build/src/main.js' })
+    : unpack(folder, name);
 }
 
 /** Starts a process, asks it once, and ends it. Throws, with what it said, when the answer is not the one expected. */
-export async function startCold(
-  { name, folder, request }: Subject,
-  environment: Record<string, string>,
-): Promise<Cold> {
-  const port = await freePort();
-  const guard = createProcessGuard();
-  const said: string[] = [];
+export async function startCold(subject: Subject, environment: Record<string, string>): Promise<Cold> {
+  const startedAt = performance.now();
+  const started = await startProcess(subject, environment);
   try {
-    const startedAt = performance.now();
-    const child = guard.start(
-      process.execPath,
-      [
-        join(folder, 'node_modules', framework, name === 'hello' ? 'build/src/main.js' : 'main.js'),
-        `--source=${folder}`,
-        `--target=${name}`,
-        `--port=${port}`,
-      ],
-      { PATH: process.env['PATH'] ?? '', ...environment },
-    );
-    const heard = listenTo(child, said);
-    await heard('Serving function');
     const listeningMs = performance.now() - startedAt;
-    const { path, status, says, ...init } = request;
-    const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
-      ...init,
-      signal: AbortSignal.timeout(ANSWER_MS_MAX),
-    });
+    const { path, status, says, ...init } = subject.request;
+    const answer = await fetch(`${started.url}${path}`, { ...init, signal: AbortSignal.timeout(ANSWER_MS_MAX) });
     const text = await answer.text();
     const answerMs = performance.now() - startedAt;
     if (answer.status !== status) throw new Error(`expected ${status}, got ${answer.status} ${text}`);
-    await heard(says);
-    const resident = execFileSync('ps', ['-o', 'rss=', '-p', String(child.pid)], { encoding: 'utf8' });
-    const exited = once(child, 'exit');
-    guard.kill(child);
-    await exited;
-    return { listeningMs, answerMs, megabytes: Number(resident) / 1024 };
+    await started.heard(says);
+    return { listeningMs, answerMs, megabytes: started.megabytes() };
   } catch (error) {
-    throw new Error(`${name} did not answer as expected:\n${said.join('\n')}`, { cause: error });
+    throw new Error(`${subject.name} did not answer as expected:\n${started.said.join('\n')}`, { cause: error });
   } finally {
-    guard.close();
+    await started.close();
   }
-}
-
-/** Keeps what a process says. The function made resolves when a text was said, and rejects when the process ends first. */
-function listenTo(child: ChildProcess, said: string[]): (text: string) => Promise<void> {
-  let more = Promise.withResolvers<void>();
-  for (const stream of [child.stdout, child.stderr]) {
-    if (stream === null) continue;
-    createInterface({ input: stream }).on('line', (line) => {
-      said.push(line);
-      more.resolve();
-    });
-  }
-  const ended = Promise.withResolvers<never>();
-  ended.promise.catch(() => undefined);
-  const late = AbortSignal.timeout(ANSWER_MS_MAX);
-  late.addEventListener('abort', () => ended.reject(new Error(`It was not done within ${ANSWER_MS_MAX} ms`)));
-  child.once('exit', (code) => ended.reject(new Error(`It ended with ${code}`)));
-  return async (text) => {
-    while (!said.join('\n').includes(text)) {
-      more = Promise.withResolvers<void>();
-      await Promise.race([more.promise, ended.promise]);
-    }
-  };
 }

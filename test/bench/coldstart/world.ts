@@ -60,12 +60,20 @@ function pushed(message: object, says: string): FirstRequest {
   };
 }
 
-/** Starts it all; the environment is that of a deployed function. */
-export async function openWorld(stack: AsyncDisposableStack): Promise<{ environment: Record<string, string> }> {
+/** Google's Firestore emulator, for a world. */
+export async function openFirestore(stack: AsyncDisposableStack): Promise<string> {
   const jar = findJar(firestore);
   if (jar === null) throw new Error(`Expected Java and \`gcloud components install ${firestore.component}\``);
   const google = await start(firestore, jar);
   stack.defer(() => google.stop());
+  return google.host;
+}
+
+/** Starts all but Firestore's emulator; the environment is that of a deployed function. */
+export async function openWorld(
+  stack: AsyncDisposableStack,
+  firestoreHost: string,
+): Promise<{ environment: Record<string, string> }> {
   const emulator = await startEmulator({ timeScale: 3600 });
   stack.defer(() => emulator.close());
   const environment = {
@@ -73,7 +81,7 @@ export async function openWorld(stack: AsyncDisposableStack): Promise<{ environm
     GOOGLE_CLOUD_PROJECT: project,
     ROLLOUT_LOCATION: 'us-central1',
     ROLLOUT_PROXY_KEYS: `bench:${createHash('sha256').update(key).digest('hex')}`,
-    FIRESTORE_EMULATOR_HOST: google.host,
+    FIRESTORE_EMULATOR_HOST: firestoreHost,
     VERTEX_PREDICT_EMULATOR_HOST: await openUpstream(stack),
   };
   const clients = googleClients(parseEnvironment(environment));
