@@ -23,6 +23,9 @@ const jobs = [
   { id: 'rollout-reconcile', schedule: '*/10 * * * *', kind: 'reconcile' },
 ];
 
+/** As in terraform/topics.tf. */
+const DELIVERIES_MAX = 100;
+
 /** Version 8 must manage a quarter of the traffic and not half of it; this lies between, clear of chance. */
 const CAPACITY_RATIO = 0.42;
 
@@ -65,6 +68,10 @@ async function createTopics(clients: Clients, places: Places): Promise<void> {
         pushEndpoint: pushEndpointOf(places, topic, name),
         ackDeadlineSeconds: 60,
         retryPolicy: { minimumBackoff: { seconds: 10 }, maximumBackoff: { seconds: 600 } },
+        deadLetterPolicy: {
+          deadLetterTopic: `projects/${places.project}/topics/${topics.deadLetters}`,
+          maxDeliveryAttempts: DELIVERIES_MAX,
+        },
       }),
     ),
   );
