@@ -1,4 +1,9 @@
 # From what are the functions built, by whom, and where do the images stay?
+locals {
+  # What `npm run bundle` leaves.
+  bundle_files = concat([for key in keys(local.functions) : "${key}.zip"], ["version"])
+}
+
 resource "google_storage_bucket" "source" {
   project                     = local.project
   name                        = "${var.project_id}-rollouts-source"

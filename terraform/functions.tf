@@ -30,7 +30,8 @@ resource "google_cloudfunctions2_function" "function" {
   name         = each.value.name
   description  = "Vertex Rollouts: ${each.key}"
   kms_key_name = local.kms_key
-  labels       = local.labels
+  # `rollouts doctor` compares it with its own; a label has no dots.
+  labels = merge(local.labels, { version = replace(trimspace(file("${var.bundles}/version")), ".", "-") })
 
   build_config {
     runtime           = "nodejs24"

@@ -29,12 +29,12 @@ variable "policies" {
 }
 
 variable "bundles" {
-  description = "A folder with a ZIP file for each function, such as onTick.zip: what the build makes."
+  description = "A folder with a ZIP file for each function, such as onTick.zip, and their version: what the build makes."
   type        = string
 
   validation {
-    condition     = alltrue([for key in keys(local.functions) : fileexists("${var.bundles}/${key}.zip")])
-    error_message = "Expected ${join(", ", [for key in keys(local.functions) : "${key}.zip" if !fileexists("${var.bundles}/${key}.zip")])} in ${var.bundles}: build the functions first."
+    condition     = alltrue([for file in local.bundle_files : fileexists("${var.bundles}/${file}")])
+    error_message = "Expected ${join(", ", [for file in local.bundle_files : file if !fileexists("${var.bundles}/${file}")])} in ${var.bundles}: build the functions first."
   }
 }
 
@@ -151,6 +151,40 @@ variable "encryption" {
   validation {
     condition     = var.encryption == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.encryption.kms_key))
     error_message = "Expected a kms_key such as projects/P/locations/L/keyRings/R/cryptoKeys/K, without a version."
+  }
+}
+
+variable "deployment" {
+  description = <<-EOT
+    Deploys by Cloud Build; null: by hand.
+    `repository`: connected to Cloud Build, by its full name; `branch`: of which each commit is planned, as an expression.
+    `composition`: the folder in it where Terraform runs, with its backend, variables and .terraform.lock.hcl.
+    `approvers`: members who may let a release through. `images`: what the steps run in, each by its digest.
+  EOT
+  type = object({
+    repository  = string
+    branch      = optional(string, "^main$")
+    composition = string
+    approvers   = list(string)
+    images      = object({ node = string, terraform = string, gcloud = string })
+  })
+  default = null
+
+  validation {
+    condition     = var.deployment == null || can(regex("^projects/[^/]+/locations/[^/]+/connections/[^/]+/repositories/[^/]+$", var.deployment.repository))
+    error_message = "Expected a repository such as projects/P/locations/L/connections/C/repositories/R."
+  }
+  validation {
+    condition     = alltrue([for image in values(try(var.deployment.images, {})) : can(regex("^[^@ ]+@sha256:[0-9a-f]{64}$", image))])
+    error_message = "Expected each of deployment.images with its digest, such as node@sha256:…: a tag may be another image tomorrow. docs/deploy.md shows how to find it."
+  }
+  validation {
+    condition     = var.deployment == null || can(regex("^[a-z0-9][A-Za-z0-9._/-]*[A-Za-z0-9]$", var.deployment.composition)) && !can(regex("\\.\\.", var.deployment.composition))
+    error_message = "Expected a folder of the repository such as terraform/examples/production."
+  }
+  validation {
+    condition     = var.deployment == null || length(try(var.deployment.approvers, [])) > 0 && alltrue([for member in try(var.deployment.approvers, []) : can(regex("^(user|group|principal|principalSet):.+", member))])
+    error_message = "Expected at least one member such as group:sre@example.com. Who approves is a person: no service account, and not everybody."
   }
 }
 

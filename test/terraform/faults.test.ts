@@ -130,6 +130,21 @@ withTerraform('a mistake', ({ open }) => {
       ['a number for a channel', 'notification_channels = ["123"]', 'Expected full names such as projects/'],
       ['a key without its ring', 'encryption = { kms_key = "key" }', 'Expected a kms_key such as projects/P'],
       ['a label that Google refuses', 'labels = { Team = "ml" }', 'Expected labels of lower-case letters'],
+      [
+        'an image without its digest',
+        'deployment = { repository = "projects/P/locations/L/connections/C/repositories/R", composition = "c1", approvers = ["user:a@b.c"], images = { node = "node:24", terraform = "t", gcloud = "g" } }',
+        'a tag may be another image tomorrow',
+      ],
+      [
+        'a deployment that a machine approves',
+        'deployment = { repository = "projects/P/locations/L/connections/C/repositories/R", composition = "c1", approvers = ["serviceAccount:a@b.c"], images = { node = "n", terraform = "t", gcloud = "g" } }',
+        'Who approves is a person',
+      ],
+      [
+        'a repository that is not connected',
+        'deployment = { repository = "github.com/a/b", composition = "../c", approvers = [], images = { node = "n", terraform = "t", gcloud = "g" } }',
+        'Expected a repository such as projects/P/locations/L/connections/C/repositories/R.',
+      ],
       ['Redis without a network', 'redis = {}', 'Redis is only reached from a VPC: set network too.'],
       [
         'a dataset without its project',

@@ -24,6 +24,16 @@ const variables: Record<Example, Record<string, unknown>> = {
     operators: ['group:sre@example.com'],
     blessers: ['serviceAccount:pipeline@my-project.iam.gserviceaccount.com'],
     alert_emails: ['sre@example.com'],
+    deployment: {
+      repository: 'projects/my-project/locations/us-central1/connections/github/repositories/rollouts',
+      composition: 'terraform/examples/production',
+      approvers: ['group:sre@example.com'],
+      images: {
+        node: `node@sha256:${'1'.repeat(64)}`,
+        terraform: `hashicorp/terraform@sha256:${'2'.repeat(64)}`,
+        gcloud: `google/cloud-sdk@sha256:${'3'.repeat(64)}`,
+      },
+    },
   },
 };
 
@@ -69,6 +79,8 @@ export interface World {
   open: (example: Example, changes?: Changes) => Promise<Terraform>;
   /** An example as it is, applied once for all tests of a suite. */
   installed: (example: Example) => Promise<Installed>;
+  /** With these variables Terraform meets the stand-in, whoever starts it. */
+  environment: () => Record<string, string>;
 }
 
 export type Changes = Record<string, (text: string) => string>;
@@ -109,6 +121,10 @@ export function withTerraform(name: string, tests: (world: World) => void): void
         applied.set(example, known);
         return known;
       },
+      environment() {
+        if (standIn === null) throw new Error('The stand-in runs only while tests do: ask for it inside a test');
+        return environmentOf(standIn);
+      },
     };
     tests(world);
   });
@@ -130,20 +146,17 @@ async function openIn(folder: string, standIn: StandIn, example: Example, change
   const bundles = join(folder, 'bundles');
   mkdirSync(bundles);
   for (const { name } of registered) writeFileSync(join(bundles, `${name}.zip`), name);
+  writeFileSync(join(bundles, 'version'), '1.2.3\n');
   const cwd = join(folder, 'examples', example);
   writeFileSync(join(cwd, 'terraform.tfvars.json'), JSON.stringify({ ...variables[example], bundles }));
 
   async function run(...args: string[]): Promise<Run> {
-    const { PATH = '', HOME = '' } = process.env;
-    const env = {
-      PATH,
-      HOME,
-      ...standIn.environment,
-      CHECKPOINT_DISABLE: '1',
-      TF_CLI_CONFIG_FILE: '/dev/null',
-      TF_IN_AUTOMATION: '1',
-    };
-    const child = spawn('terraform', args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], timeout: deadlineMs });
+    const child = spawn('terraform', args, {
+      cwd,
+      env: environmentOf(standIn),
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: deadlineMs,
+    });
     const chunks: Buffer[] = [];
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     const [code] = z.tuple([z.number().nullable(), z.unknown()]).parse(await once(child, 'close'));
@@ -165,6 +178,12 @@ async function openIn(folder: string, standIn: StandIn, example: Example, change
   };
 }
 
+function environmentOf({ environment }: StandIn): Record<string, string> {
+  const { PATH = '', HOME = '' } = process.env;
+  const quiet = { CHECKPOINT_DISABLE: '1', TF_CLI_CONFIG_FILE: '/dev/null', TF_IN_AUTOMATION: '1' };
+  return { PATH, HOME, ...environment, ...quiet };
+}
+
 const stateSchema = z.object({
   version: z.literal(4),
   outputs: z.record(z.string(), z.object({ value: z.unknown() })),
@@ -183,7 +202,8 @@ const stateSchema = z.object({
   ),
 });
 
-function appliedOf(state: string): Applied {
+/** What Terraform's state says that there is. */
+export function appliedOf(state: string): Applied {
   const { outputs, resources } = stateSchema.parse(JSON.parse(state));
   return {
     resources: resources

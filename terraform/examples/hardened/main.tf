@@ -54,6 +54,17 @@ variable "alert_emails" {
   type        = list(string)
 }
 
+variable "deployment" {
+  description = "How Cloud Build deploys, as terraform/variables.tf has it; null: by hand."
+  type = object({
+    repository  = string
+    composition = string
+    approvers   = list(string)
+    images      = object({ node = string, terraform = string, gcloud = string })
+  })
+  default = null
+}
+
 provider "google" {
   project = var.project_id
   region  = var.location
@@ -88,6 +99,7 @@ module "rollouts" {
   operators    = var.operators
   blessers     = var.blessers
   alert_emails = var.alert_emails
+  deployment   = var.deployment
 
   encryption = { kms_key = google_kms_crypto_key.rollouts.id }
   network    = { name = var.network, connector_range = "10.8.0.0/28" }

@@ -129,6 +129,8 @@ export interface ProjectDouble {
   backlogSeconds: number;
   waitingMessages: number;
   denied: string[];
+  /** What Cloud Logging shows, by the function's service. */
+  logged: { severity: string; service: string; message: string }[];
   google: Google;
 }
 
@@ -159,6 +161,7 @@ export function projectDouble(version: string): ProjectDouble {
     backlogSeconds: 0,
     waitingMessages: 0,
     denied: [],
+    logged: [],
     google: (url, body) => Promise.resolve(answer(double, new URL(url), body)),
   };
   return double;
@@ -197,6 +200,14 @@ function answer(double: ProjectDouble, url: URL, body: object | undefined): unkn
       const members = isOpen ? [`serviceAccount:rollouts-push@${project}.iam.gserviceaccount.com`] : [];
       return { bindings: [{ role: 'roles/run.invoker', members }] };
     }
+    case 'logging.googleapis.com':
+      return {
+        entries: double.logged.map(({ severity, service, message }) => ({
+          severity,
+          resource: { labels: { service_name: service } },
+          jsonPayload: { message },
+        })),
+      };
     case 'monitoring.googleapis.com': {
       const isAge = searchParams.get('filter')?.includes('oldest_unacked') === true;
       const value = { int64Value: String(isAge ? double.backlogSeconds : double.waitingMessages) };
