@@ -6,7 +6,7 @@
 import { answerSplit, type ObservedSplit } from '../../machines/rollout/effects.ts';
 import { isSameModel } from '../../machines/rollout/resource-name.ts';
 import { dutyOf, type StoredRollout } from '../../machines/rollout/snapshot.ts';
-import { assertSplit, withoutCanary } from '../../machines/rollout/split.ts';
+import { assertSplit, isEmptySplit, withoutCanary } from '../../machines/rollout/split.ts';
 import { PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
 import { log } from './log.ts';
@@ -39,7 +39,8 @@ export function goingBack(ports: Ports, rollout: StoredRollout | null): Lower | 
       if ((view.split[canaryId] ?? 0) === 0) return null;
       const answer = answerSplit(rollout, observedSplit(view));
       if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
-      return answer.kind === 'write' ? answer.split : null;
+      // The first deployment on an endpoint: nobody else would serve, and by now it may have been promoted.
+      return answer.kind === 'write' && !isEmptySplit(answer.split) ? answer.split : null;
     });
 }
 

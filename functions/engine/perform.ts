@@ -28,11 +28,7 @@ export async function perform(ports: Ports, rollout: StoredRollout, effect: Effe
       });
     case 'model.remove': {
       const { deployedModelId } = effect;
-      return attempt(ports, 'removal.refused', async () => {
-        const started = await unlessGone(ports.endpoints.undeploy(endpoint, deployedModelId));
-        if (started === null) return { type: 'removal.found', at: ports.now(), deployedModelId };
-        return { type: 'removal.started', at: ports.now(), deployedModelId, operation: started.operation };
-      });
+      return attempt(ports, 'removal.refused', () => remove(ports, endpoint, deployedModelId));
     }
     case 'replicas.resize': {
       const { deployedModelId, minReplicas } = effect;
@@ -73,6 +69,20 @@ async function deploy(ports: Ports, { context }: StoredRollout): Promise<Rollout
     throw new TransientError('alreadyExists', `${error.message}: ordered already, waiting for it to appear`, {
       cause: error,
     });
+  }
+}
+
+/** Vertex removes nothing that has traffic. Whether that is why it refused is for the endpoint to say, and not for a code. */
+async function remove(ports: Ports, endpoint: string, deployedModelId: string): Promise<RolloutEvent> {
+  try {
+    const started = await unlessGone(ports.endpoints.undeploy(endpoint, deployedModelId));
+    if (started === null) return { type: 'removal.found', at: ports.now(), deployedModelId };
+    return { type: 'removal.started', at: ports.now(), deployedModelId, operation: started.operation };
+  } catch (error) {
+    if (!(error instanceof PermanentError)) throw error;
+    const { split } = await ports.endpoints.read(endpoint);
+    if ((split[deployedModelId] ?? 0) === 0) throw error;
+    return { type: 'removal.serving', at: ports.now(), deployedModelId, found: split };
   }
 }
 

@@ -50,7 +50,7 @@ function reasonsFor(asked: Case): Reason[] {
   const suspected = suspicion(tally, acting);
   if (few !== null) return [few, ...suspected, ...dryRuns];
   const reasons = [
-    policy.errorRate.dryRun ? null : outage(tally, policy),
+    policy.errorRate.dryRun ? null : aboveCeiling(tally, policy),
     ...suspected,
     mismatch(tally, policy, question),
     source === 'monitoring' ? contradiction(state, acting, policy) : null,
@@ -86,20 +86,28 @@ function fewRequests(tally: Tally, { minRequests }: AnalysisPolicy): Reason | nu
   return { check, kind: 'inconclusive', text, numbers: { canaryRequests: requests, minRequests } };
 }
 
-/** Both above the ceiling just now, and the canary not proven worse: an outage that a rollback would not mend. */
-function outage(tally: Tally, { errorRate, minRequests }: AnalysisPolicy): Reason | null {
+/**
+ * Above the ceiling just now, and not proven worse: the share waits. With stable above it too it is an outage, which a rollback
+ * would not mend. Alone it counts as it was counted, whatever all windows have come to: an outage that stable met harder
+ * says that the canary is no worse, and would go on to say so when stable is well again.
+ */
+function aboveCeiling(tally: Tally, { errorRate, minRequests }: AnalysisPolicy): Reason | null {
   const baseline = tally.checks['errorRate']?.hits.baseline;
-  const [canary, stable] = [total(tally.recent), total(baseline?.recent ?? [])];
+  const [canary, stable] = [total(tally.recent.slice(-tally.windows)), total(baseline?.recent ?? [])];
   const isAbove = ({ hits, trials }: Count): boolean => hits > errorRate.maxRatio * trials;
-  if (stable.trials < minRequests || !isAbove(stable) || !isAbove(canary)) return null;
-  const text = `Lately canary ${fraction(canary)}, stable ${fraction(stable)}: both above the ceiling of ${percent(errorRate.maxRatio)}, which is an outage and not the canary.`;
+  if (!isAbove(canary)) return null;
+  const isOutage = stable.trials >= minRequests && isAbove(stable);
   const numbers = {
     canaryErrors: canary.hits,
     canaryRequests: canary.trials,
     stableErrors: stable.hits,
     stableRequests: stable.trials,
   };
-  return { check: 'outage', kind: 'inconclusive', text, numbers };
+  const ceiling = `above the ceiling of ${percent(errorRate.maxRatio)}`;
+  const text = isOutage
+    ? `Lately canary ${fraction(canary)}, stable ${fraction(stable)}: both ${ceiling}, which is an outage and not the canary.`
+    : `Lately canary ${fraction(canary)}: ${ceiling}, though not proven to be worse than stable.`;
+  return { check: isOutage ? 'outage' : 'ceiling', kind: 'inconclusive', text, numbers };
 }
 
 /** Nobody is left to compare with, and the canary is far worse than stable was: the share before would tell whose fault it is. */

@@ -42,6 +42,12 @@ export function blameNewer({ context, event }: Moment): Update {
     : {};
 }
 
+export function blameTakenBack({ context, event }: Moment): Update {
+  const reason =
+    'Stable has the traffic again: an abort took it from the canary before it could be recorded, or a person did.';
+  return ending(context, event, 'rolledBack', reason);
+}
+
 export function blameMissing({ context, event }: Moment): Update {
   return event.type === 'target.missing' ? ending(context, event, 'failed', event.message) : {};
 }

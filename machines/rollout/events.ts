@@ -25,6 +25,8 @@ export type RolloutEvent =
   | Dated<'removal.started', { deployedModelId: string; operation: string }>
   | Dated<'removal.found', { deployedModelId: string }>
   | Refused<'removal.refused'>
+  /** What is to be removed takes traffic, so it was not; `found` is the split. */
+  | Dated<'removal.serving', { deployedModelId: string; found: Split }>
   | Dated<'resize.started', { deployedModelId: string; operation: string }>
   | Refused<'resize.refused'>
   | Dated<'operation.cancelled', { operation: string }>

@@ -264,6 +264,11 @@ export function removalGivenUp({ context }: Moment): boolean {
   return context.attempts >= machineLimits.removeAttemptsMax;
 }
 
+/** Stable cannot be removed, for it has what was the canary's. Nobody but an abort before its record, or a person, does that. */
+export function canaryLostItsShare({ context, event }: Moment): boolean {
+  return event.type === 'removal.serving' && (event.found[context.canaryId] ?? 0) === 0;
+}
+
 /** The canary is gone or was never ordered, and stable's replicas are its owner's again. */
 export function isCleanedUp({ context }: Pick<Moment, 'context'>): boolean {
   const canaryIsGone = context.deployOrderedAt === null || context.removed.includes(context.canaryId);

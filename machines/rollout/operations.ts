@@ -95,6 +95,13 @@ export function noteRefusal({ context, event }: Moment): Update {
   return { ...trouble(context, event, `${event.code}: ${event.message}`) };
 }
 
+/** Somebody else gave a share to what is to be removed; that is theirs to take back. */
+export function noteServing({ context, event }: Moment): Update {
+  if (event.type !== 'removal.serving') return {};
+  const share = event.found[event.deployedModelId] ?? 0;
+  return trouble(context, event, `DeployedModel ${event.deployedModelId} has ${share} % of the traffic`);
+}
+
 /** What was refused too often is left behind, and a person is told. */
 export function giveUpRemoval({ context }: Moment): Update {
   const why = `after ${context.attempts} tries (${context.lastProblem})`;

@@ -50,6 +50,11 @@ export function desireStable({ context }: Moment): Update {
   return { traffic: desiring(context, stable), effectAt: null, ...noTrouble };
 }
 
+/** Somebody else gave the canary a share, though it is over with it or never had one. */
+export function desireStableAgain({ context }: Moment): Update {
+  return { traffic: desiring(context, context.stable ?? {}), effectAt: null, ...noTrouble };
+}
+
 /** The share is in effect from now: its hold and its evidence begin. */
 export function noteEffect({ context, event }: Moment): Update {
   if (event.type !== 'traffic.applied') return {};

@@ -234,6 +234,10 @@ export const rolloutMachine = setup({
                     'removal.started': { actions: 'noteOperation' },
                     'removal.found': { actions: 'noteRemoved' },
                     'removal.refused': { actions: 'noteRefusal' },
+                    'removal.serving': [
+                      { guard: 'canaryLostItsShare', target: '#rollingBack', actions: 'blameTakenBack' },
+                      { actions: 'noteServing' },
+                    ],
                     'operation.finished': { guard: 'isOurOperation', actions: 'noteFinished' },
                     'operator.aborted': { actions: 'noteTooLate' },
                     'blessing.newer': {},
@@ -276,6 +280,7 @@ export const rolloutMachine = setup({
                 'removal.started': { actions: 'noteOperation' },
                 'removal.found': { actions: 'noteRemoved' },
                 'removal.refused': { actions: 'noteRefusal' },
+                'removal.serving': { target: 'restoring', actions: 'desireStableAgain' },
                 'resize.started': { actions: 'noteOperation' },
                 'resize.refused': [{ guard: 'isRetryable', actions: 'noteRefusal' }, { actions: 'giveUpResize' }],
                 'operation.finished': { guard: 'isOurOperation', actions: 'noteFinished' },

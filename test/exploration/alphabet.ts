@@ -36,6 +36,7 @@ export function happenings({ context, at }: Situation, { endpoints, foreign }: C
   const stable = context.stableModels.length === 0 ? ['1'] : context.stableModels.map(({ id }) => id);
   // An id that is taken already would only make the rollout choose another.
   const canary = { ...canaryModel, id: context.stable === null ? '6' : context.canaryId };
+  const other = (id: string): string => (id === context.canaryId ? (stable[0] ?? '1') : context.canaryId);
   const removable = context.ending === null ? stable : [context.canaryId];
   const all: [string, Undated][] = [
     ['tick', { type: 'clock.ticked' }],
@@ -55,6 +56,11 @@ export function happenings({ context, at }: Situation, { endpoints, foreign }: C
       return [
         [`removal.started: ${name}`, { type: 'removal.started', deployedModelId: id, operation: 'operations/ours' }],
         [`removal.found: ${name}`, { type: 'removal.found', deployedModelId: id }],
+        [`removal.serving: ${name} has all`, { type: 'removal.serving', deployedModelId: id, found: { [id]: 100 } }],
+        [
+          `removal.serving: ${name} has half`,
+          { type: 'removal.serving', deployedModelId: id, found: { [id]: 50, [other(id)]: 50 } },
+        ],
       ];
     }),
     ...refusals('removal.refused'),

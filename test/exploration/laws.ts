@@ -70,8 +70,14 @@ const laws = new Map<string, (transition: Transition) => boolean>([
       isOver(after) === (after.context.endedAt !== null) && isOver(after) === (after.value.pause === 'ended'),
   ],
   [
-    'law 12: from the point of no return on, nothing is done but to remove stable',
-    ({ before, after }) => before.context.retiringAt === null || isOver(before) || isRetiring(after) || isOver(after),
+    'law 12: from the point of no return on, nothing is done but to remove stable, unless stable has all the traffic again',
+    ({ before, event, after }) =>
+      before.context.retiringAt === null ||
+      before.context.ending !== null ||
+      isOver(before) ||
+      isRetiring(after) ||
+      isOver(after) ||
+      (event.type === 'removal.serving' && (event.found[before.context.canaryId] ?? 0) === 0),
   ],
   [
     "law 11: somebody else's split stands only while the rollout is paused",

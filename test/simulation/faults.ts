@@ -32,7 +32,6 @@ for (const { seed, violation } of tally.violations)
 for (const failed of tally.violations.slice(0, storiesMax)) await tell(failed);
 if (values.story && tally.violations.length === 0) print(await storyOf(firstSeed, new Set()));
 for (const kind of faultKinds) print([`  ${kind.padEnd(20)} ${tally.byKind[kind] ?? 0}`]);
-for (const [finding, count] of Object.entries(tally.findings)) print([`  open finding: ${finding}: ${count}`]);
 print([
   `faults.worlds ${tally.worlds} worlds`,
   `faults.awaits ${tally.awaits} awaits`,

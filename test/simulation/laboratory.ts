@@ -45,6 +45,8 @@ export interface Laboratory {
   pass(seconds: number): void;
   /** What the endpoint's split is, whatever the record says. */
   split(): Record<string, number>;
+  /** Who is deployed, by id. */
+  models(): string[];
   record(): Promise<EndpointRecord | null>;
   /** Somebody changes the split by hand. */
   meddle(split: Record<string, number>): void;
@@ -219,6 +221,7 @@ export function laboratory({
     now: () => clock,
     pass,
     split: () => ({ ...findEndpoint(world.context, endpoint).split }),
+    models: () => findEndpoint(world.context, endpoint).deployedModels.map(({ id }) => id),
     record,
     meddle: (split) => {
       const { displayName, description, labels } = findEndpoint(world.context, endpoint);

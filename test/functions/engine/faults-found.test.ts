@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { bless, type BlessingContext } from '../../../functions/engine/blessings.ts';
 import { command } from '../../../functions/engine/commands.ts';
+import { goingBack } from '../../../functions/engine/lower.ts';
 import type { Ports, Stored } from '../../../functions/engine/ports.ts';
 import { tick } from '../../../functions/engine/tick.ts';
 import { stateOf } from '../../../machines/rollout/describe.ts';
@@ -104,6 +105,50 @@ describe('found by the simulation of faults', () => {
       kind: 'write',
       split: { 9: 100 },
     });
+  });
+
+  it('an abort that comes too late for the record, and not for the split, is not promoted over', async () => {
+    // What an instance does whose commit is late: see lower.ts.
+    let isArmed = true;
+    const gate: Gate = (call, moment) => {
+      if (isArmed && call === 'endpoints.undeploy' && moment === 'before') {
+        isArmed = false;
+        lab.meddle({ 1: 100 });
+      }
+      return Promise.resolve();
+    };
+    const context = begin({ gate });
+    await bless(context, { eventId: 'b', model, versionId: '2' }, 'm');
+    await runTo('none');
+    expect(lab.split()).toEqual({ 1: 100 });
+    expect((await lab.record())?.history[0]?.state).toBe('rolledBack');
+    expect(lab.models()).toEqual(['1']);
+  });
+
+  it('what somebody else gave a canary that never had a share is taken back in proportion, and the canary removed', async () => {
+    const context = begin();
+    await bless(context, { eventId: 'b', model, versionId: '2' }, 'm');
+    await runTo('warming');
+    const { canaryId = '' } = (await lab.record())?.active?.context ?? {};
+    lab.meddle({ 1: 30, [canaryId]: 70 });
+    await command(lab.ports, { command: 'abort', endpoint, commandId: 'a' }, 'm');
+    await runTo('none');
+    expect(lab.split()).toEqual({ 1: 100 });
+    expect(lab.models()).toEqual(['1']);
+  });
+
+  it('a first deployment that nobody could take over from keeps its share until the abort is recorded', async () => {
+    begin();
+    const { rollout } = deployedCanary(policyOf(), {})
+      .when({ type: 'endpoint.observed', split: {}, models: [canaryModel] })
+      .when({ type: 'operator.aborted', by: 'ann', reason: 'test' });
+    lab.meddle({ 1: 100 });
+    const alone = {
+      ...rollout,
+      context: { ...rollout.context, canaryId: '1', traffic: { ...rollout.context.traffic, attempted: [{ 1: 100 }] } },
+    };
+    await goingBack(lab.ports, alone)?.();
+    expect(lab.split()).toEqual({ 1: 100 });
   });
 
   it('a canary that lost its replicas before its first share does not get it', () => {

@@ -103,6 +103,26 @@ describe('a verdict', () => {
     expect(verdictOf(5, counts(300, 270), counts(900, 270)).kind).toBe('unhealthy');
   });
 
+  it('is not healthy while most requests fail, whatever an outage that stable met harder said of it', () => {
+    const tolerant = { ...policy, latency: null, errorRate: { maxRatio: 0.5, marginRatio: 0.2, dryRun: false } };
+    const see = (state: TallyState, at: number, variants: Record<string, VariantCounts>): TallyState =>
+      addEvidence(
+        state,
+        { source: 'monitoring', window: { fromAt: at, toAt: at + minute }, variants },
+        roles,
+        memory,
+        tolerant,
+      );
+    const early = [0, 1].reduce((state, i) => see(state, i * minute, { s: counts(4800, 0) }), emptyTally);
+    const outage = see(beginStep(early, 2 * minute), 2 * minute, { c: counts(240, 144), s: counts(4560, 3632) });
+    const alone = see(beginStep(outage, 3 * minute), 3 * minute, { c: counts(240, 144), s: counts(4560, 0) });
+    for (const state of [outage, alone]) {
+      const verdict = judge(state, 'monitoring', tolerant, { ...atQuarter, percent: 5, nextPercent: 100 });
+      expect(verdict.kind).toBe('inconclusive');
+      expect(reasonFor('ceiling', verdict)?.text).toContain('above the ceiling of 50 %');
+    }
+  });
+
   it('is free again soon after an outage', () => {
     let state = after(5, counts(300, 90), counts(900, 270));
     for (let i = 5; i < 12; i += 1) state = add(state, (60 + i) * minute, { c: counts(300, 3), s: counts(900, 9) });

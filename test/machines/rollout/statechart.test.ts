@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { answerSplit } from '../../../machines/rollout/effects.ts';
 import {
   bad,
   canaryId,
@@ -462,6 +463,31 @@ describe('trouble', () => {
         .after(60);
     }
     expect(life.state).toBe('rolledBack');
+  });
+
+  it('a canary that somebody else gave a share loses it before it is removed, though its rollout gave it none', () => {
+    const found = { 1: 50, [canaryId]: 50 };
+    const ending = deployedCanary().when({ type: 'operator.aborted', ...operator });
+    expect(ending.effects()).toEqual([{ type: 'model.remove', deployedModelId: canaryId }]);
+    const serving = ending.when({ type: 'removal.serving', deployedModelId: canaryId, found });
+    expect(serving.effects()).toEqual([{ type: 'traffic.apply', generation: 1 }]);
+    const models = [stableModel, canaryModel].map(({ id }) => ({ id, canServe: true }));
+    expect(answerSplit(serving.rollout, { split: found, models })).toEqual({ kind: 'write', split: { 1: 100 } });
+    expect(serving.applied().effects()).toEqual(ending.effects());
+  });
+
+  it('stable that has the traffic again while it is being removed keeps it, and the rollout goes back', () => {
+    const retiring = onLastStep().after(12).monitored(good).after(0).after(20);
+    const back = retiring.when({ type: 'removal.serving', deployedModelId: '1', found: { 1: 100 } });
+    expect(back.state).toBe('rollingBack');
+    expect(back.applied().effects()).toEqual([{ type: 'model.remove', deployedModelId: canaryId }]);
+    const shared = { 1: 50, [canaryId]: 50 };
+    let life = retiring.when({ type: 'removal.serving', deployedModelId: '1', found: shared });
+    expect(life.place).toBe(retiring.place);
+    expect(life.effects()).toEqual([]);
+    for (let i = 0; i < 9; i += 1)
+      life = life.after(60).when({ type: 'removal.serving', deployedModelId: '1', found: shared });
+    expect(life.after(60).state).toBe('promoted');
   });
 
   it('a confirmation of what is not desired any more is not one', () => {

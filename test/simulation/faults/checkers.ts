@@ -7,7 +7,7 @@ import type { JournalData, JournalDraft } from '../../../machines/rollout/decide
 import { placeOf } from '../../../machines/rollout/describe.ts';
 import type { EndpointRecord } from '../../../machines/rollout/record.ts';
 import type { StoredRollout } from '../../../machines/rollout/snapshot.ts';
-import { beganAt, type Cloud } from './cloud.ts';
+import { beganAt, type Cloud, periodMs } from './cloud.ts';
 import type { Instance, Write } from './instances.ts';
 
 export type Law = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 'freeze' | 'approval' | 'liveness' | 'bug';
@@ -318,9 +318,13 @@ export function checkers(cloud: Cloud, violate: (law: Law, text: string) => void
     const verdict = context.verdicts.monitoring;
     const old = was?.context.verdicts.monitoring ?? null;
     if (verdict?.kind !== 'healthy' || (old?.at === verdict.at && old.toAt === verdict.toAt)) return;
-    const { requests, errors } = cloud.truth(context.endpoint, context.canaryId, verdict.fromAt, verdict.toAt);
+    const { requests } = cloud.truth(context.endpoint, context.canaryId, verdict.fromAt, verdict.toAt);
     must(3, requests + 1 >= context.policy.analysis.minRequests, () => `${key}: healthy by ${requests} requests`);
-    must(3, errors <= requests / 2, () => `${key}: healthy with ${errors} errors in ${requests} requests`);
+    // An outage that is over is not held against it.
+    const fromAt = Math.max(verdict.fromAt, verdict.toAt - 5 * periodMs);
+    const lately = cloud.truth(context.endpoint, context.canaryId, fromAt, verdict.toAt);
+    const isWell = lately.errors <= lately.requests / 2;
+    must(3, isWell, () => `${key}: healthy with ${lately.errors} errors in ${lately.requests} requests`);
   }
 
   /** Law 7: of what was seen, nothing is counted twice. */

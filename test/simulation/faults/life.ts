@@ -17,7 +17,6 @@ import { chaos as chaosOf, type FaultKind, pickWith } from './chaos.ts';
 import { type Checkers, checkers, type Law } from './checkers.ts';
 import { beganAt, cloud as cloudOf, periodMs, type Site } from './cloud.ts';
 import { checkEnds } from './ends.ts';
-import { openFindings } from './findings.ts';
 import type { Backstage, Planted } from './instances.ts';
 import { planOf } from './plan.ts';
 import { type Letter, post as postOf } from './post.ts';
@@ -41,8 +40,6 @@ export interface LifeResult {
   faultsDrawn: number;
   minutes: number;
   violation: { law: Law; text: string; at: number } | null;
-  /** Names of what is known to be broken, and was met. */
-  findings: string[];
   /** By endpoint: how each rollout ended, and who serves. */
   ends: string[];
 }
@@ -75,15 +72,9 @@ export function live(
   const pick = <T>(items: readonly T[]): T => pickWith(random, items);
   const isCalm = calmWithCopies !== undefined;
   let violation: LifeResult['violation'] = null;
-  const findings: string[] = [];
   // Until the world is made, which is drawn with faults that are told of.
   let now = (): number => beganAt;
   const violate = (law: Law, text: string): void => {
-    const finding = openFindings.find((one) => one.law === law && one.text.test(text));
-    if (finding !== undefined) {
-      findings.push(finding.name);
-      return tell(() => `OPEN FINDING ${finding.name}: ${text}`);
-    }
     violation ??= { law, text, at: now() };
     tell(() => `VIOLATION of law ${law}: ${text}`);
   };
@@ -435,7 +426,6 @@ export function live(
       faultsDrawn: chaos.drawn,
       minutes: (cloud.now() - beganAt) / 60_000,
       violation,
-      findings,
       ends: sites.map(({ endpoint }) => {
         const history = seen.records.get(endpoint)?.history ?? [];
         return `${history.map((one) => `${one.versionId} ${one.state}`).join(', ')}: ${JSON.stringify(cloud.endpoint(endpoint).split)}`;

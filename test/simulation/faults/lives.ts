@@ -9,12 +9,11 @@ export interface Tally {
   awaits: number;
   injected: number;
   byKind: Partial<Record<FaultKind, number>>;
-  findings: Record<string, number>;
   violations: LifeResult[];
 }
 
 export function emptyTally(): Tally {
-  return { lives: 0, worlds: 0, awaits: 0, injected: 0, byKind: {}, findings: {}, violations: [] };
+  return { lives: 0, worlds: 0, awaits: 0, injected: 0, byKind: {}, violations: [] };
 }
 
 export function addLife(tally: Tally, life: LifeResult): void {
@@ -26,7 +25,6 @@ export function addLife(tally: Tally, life: LifeResult): void {
     tally.byKind[kind] = (tally.byKind[kind] ?? 0) + count;
     tally.injected += count;
   }
-  for (const name of life.findings) tally.findings[name] = (tally.findings[name] ?? 0) + 1;
   if (life.violation !== null) tally.violations.push(life);
 }
 
