@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { transition } from 'xstate';
 import { z } from 'zod';
 import type { ObservedModel, RolloutEvent } from '../../../machines/rollout/events.ts';
 import { emptyRecord, parseRecord, recordSchema } from '../../../machines/rollout/record.ts';
@@ -13,6 +14,7 @@ import {
   storedRolloutSchema,
 } from '../../../machines/rollout/snapshot.ts';
 import type { Split } from '../../../machines/rollout/split.ts';
+import { rolloutMachine } from '../../../machines/rollout/statechart.ts';
 import { canaryModel, given, onFirstStep, onLastStep, stableModel } from './life.ts';
 
 const folder = new URL('./snapshots/', import.meta.url);
@@ -126,6 +128,11 @@ describe('a stored rollout', () => {
           const after = stepRollout(rollout, one);
           expect(JSON.stringify(rollout), 'the input is left as it was').toBe(before);
           expect(stepRollout(rollout, one), 'the same input gives the same answer').toEqual(after);
+          const [{ value, context }] = transition(rolloutMachine, rolloutMachine.resolveState(rollout), one);
+          expect({ value, context }, 'XState by itself gives it too').toEqual({
+            value: after.value,
+            context: after.context,
+          });
           rollout = after;
           expect(dutyOf(rollout) === null).toBe(rollout.context.endedAt !== null);
         }
