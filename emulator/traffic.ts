@@ -10,7 +10,6 @@ import { type Flight, readFlights } from './models/flights.ts';
 import { type Random, seededRandom } from './models/random.ts';
 
 const bounds = {
-  /** Requests that may wait for their answer at once; beyond it they are skipped, and counted. */
   inFlightMax: 256,
   deadlineMs: 5000,
   responseBytesMax: 1_000_000,
@@ -30,6 +29,8 @@ export interface TrafficOptions {
   seed: number;
   /** A request without an answer by then is given up; 5000 unless told. */
   deadlineMs?: number;
+  /** Requests that may wait for their answer at once; 256 unless told. Beyond it they are skipped, and counted. */
+  inFlightMax?: number;
   /** Called once for each request sent. Must not throw. */
   onAnswer?: (answer: TrafficAnswer) => void;
 }
@@ -52,6 +53,8 @@ export interface TrafficStats {
   failed: Record<string, number>;
   /** Not sent, because too many were waiting. */
   skipped: number;
+  /** Sent, and not yet answered. */
+  inFlight: number;
   /** Of the latest answers, whatever their status; null before the first. */
   p50Ms: number | null;
   p95Ms: number | null;
@@ -88,7 +91,8 @@ export function startTraffic(options: TrafficOptions, clock: TrafficClock = real
   const headers = { 'content-type': 'application/json', ...options.headers };
   const random = seededRandom(options.seed);
   const rows = allFlights();
-  const agent = new Agent({ connections: bounds.inFlightMax, maxResponseSize: bounds.responseBytesMax });
+  const inFlightMax = options.inFlightMax ?? bounds.inFlightMax;
+  const agent = new Agent({ connections: inFlightMax, maxResponseSize: bounds.responseBytesMax });
   const inFlight = new Set<Promise<void>>();
   const latencies = createLatencies();
   const counts = { sent: 0, ok: 0, skipped: 0 };
@@ -129,7 +133,7 @@ export function startTraffic(options: TrafficOptions, clock: TrafficClock = real
 
   const stopTicking = clock.every(bounds.tickMs, () => {
     for (let due = pacer.takeDue(clock.nowMs()); due > 0; due--) {
-      if (inFlight.size >= bounds.inFlightMax) {
+      if (inFlight.size >= inFlightMax) {
         counts.skipped++;
         continue;
       }
@@ -140,7 +144,12 @@ export function startTraffic(options: TrafficOptions, clock: TrafficClock = real
   });
 
   return {
-    stats: () => ({ ...counts, failed: Object.fromEntries(failed), ...latencies.quantiles() }),
+    stats: () => ({
+      ...counts,
+      inFlight: inFlight.size,
+      failed: Object.fromEntries(failed),
+      ...latencies.quantiles(),
+    }),
     setRate: (requestsPerSecond) => pacer.setRate(requestsPerSecond),
     stop: () => {
       stopTicking();

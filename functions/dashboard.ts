@@ -12,6 +12,7 @@ import { log } from './engine/log.ts';
 import type { Clock } from './engine/ports.ts';
 import { type DoorRequest, readBody } from './proxy/body.ts';
 import { answerError, answerJson } from './proxy/google-error.ts';
+import { createRoom } from './proxy/held.ts';
 
 export interface DashboardDependencies {
   /** Active and past rollouts, newest first; bounded by whoever lists. */
@@ -110,13 +111,15 @@ async function command(
     answerError(response, refusal.code, refusal.message);
     return;
   }
-  const body = await readBody(request, limits.commandBytesMax, limits.predictBodyDeadlineMs);
+  // People's commands are few: each has its own room.
+  const hold = createRoom(limits.commandBytesMax)();
+  const body = await readBody(request, limits.commandBytesMax, limits.predictBodyDeadlineMs, hold);
   if (body.kind === 'aborted') return;
   if (body.kind === 'tooSlow') {
     answerError(response, 408, 'The command was not there in time; send it again', { connection: 'close' });
     return;
   }
-  if (body.kind === 'tooLarge') {
+  if (body.kind === 'tooLarge' || body.kind === 'noRoom') {
     answerError(response, 413, `A command has at most ${limits.commandBytesMax} bytes; shorten the reason`);
     return;
   }

@@ -3,30 +3,32 @@
  * API, behind keys. It denies by default, forwards bytes, and counts how each DeployedModel does.
  */
 import type { ServerResponse } from 'node:http';
-import { setImmediate } from 'node:timers/promises';
 import { Agent } from 'undici';
 import type { ResourceName } from '../machines/rollout/resource-name.ts';
 import { limits } from './engine/limits.ts';
 import { log } from './engine/log.ts';
 import type { Clock, PoliciesPort } from './engine/ports.ts';
+import { createAnswerCounts } from './proxy/answer-counts.ts';
+import { createAsk } from './proxy/ask.ts';
 import { type DoorRequest, readBody } from './proxy/body.ts';
-import type { AnswerCache, CachedAnswer } from './proxy/cache.ts';
+import type { AnswerCache } from './proxy/cache.ts';
 import { type Caller, createCallers } from './proxy/callers.ts';
 import { type ProxyConfig, proxyConfigSchema } from './proxy/config.ts';
 import { createCors } from './proxy/cors.ts';
 import { createCounters, type EvidenceMessage } from './proxy/counters.ts';
 import { createServedEndpoints, type ServedEndpoint } from './proxy/endpoints.ts';
-import type { Outcome } from './proxy/forward.ts';
 import { answerError, answerJson, answerTryLater } from './proxy/google-error.ts';
 import { createGuardedForward } from './proxy/guarded.ts';
-import { upstreamHeaders } from './proxy/headers.ts';
+import { overlongHeader } from './proxy/headers.ts';
+import { createRoom, type Hold, onceSent } from './proxy/held.ts';
 import type { ProxyKey } from './proxy/keys.ts';
 import { openapi } from './proxy/openapi.ts';
 import { type PredictVerb, type ProxyPath, parseProxyPath } from './proxy/path.ts';
 import { createPinning } from './proxy/pin.ts';
-import { createSampleBudget, predictionNumbers } from './proxy/prediction-sample.ts';
 import { parseReports } from './proxy/report.ts';
 import { createShadow } from './proxy/shadow.ts';
+import { traceContextOf, traceFields } from './proxy/trace-context.ts';
+import type { Tracing } from './proxy/tracing.ts';
 
 export interface PredictDependencies {
   /** None, and none in the configuration, means that nobody gets in. */
@@ -43,8 +45,11 @@ export interface PredictDependencies {
   now: Clock;
   /** Random, new for each process. */
   instanceId: string;
-  /** None is off. The handler closes it. */
+  /** Of this process, for the names of its traces in the log. */
+  project?: string;
+  /** None is off. The handler closes them. */
   cache?: AnswerCache | undefined;
+  tracing?: Tracing | undefined;
   /** In [0, 1): which predictions a shadow is asked too. */
   random?: () => number;
   /** Each in place of the bound in limits.ts. */
@@ -54,6 +59,7 @@ export interface PredictDependencies {
 export interface PredictBounds {
   bodyBytesMax: number;
   bodyDeadlineMs: number;
+  answerDeadlineMs: number;
   deadlineMs: number;
   streamDeadlineMs: number;
   policiesKeepMs: number;
@@ -69,18 +75,25 @@ export interface PredictHandler {
   close(): Promise<void>;
 }
 
-/** What a known caller may ask. */
-interface Asked {
+/** A request of a caller who may ask. */
+interface Admitted {
+  caller: Caller;
   target: ServedEndpoint;
-  verb: PredictVerb;
-  body: Buffer;
+  verb: PredictVerb | 'report';
+  hold: Hold;
+  seen: Seen;
 }
 
-type Live = Outcome & { startedAt: number };
+/** What is known of a request so far, for those who count it. */
+interface Seen {
+  endpoint: string | null;
+  deployedModelId: string | null;
+}
 
 const defaultBounds: PredictBounds = {
   bodyBytesMax: limits.predictBytesMax,
   bodyDeadlineMs: limits.predictBodyDeadlineMs,
+  answerDeadlineMs: limits.predictAnswerDeadlineMs,
   deadlineMs: limits.predictDeadlineMs,
   streamDeadlineMs: limits.predictStreamDeadlineMs,
   policiesKeepMs: limits.proxyPoliciesKeepMs,
@@ -90,7 +103,7 @@ const defaultBounds: PredictBounds = {
 
 /** Makes the proxy's handler, for functions-framework and plain node:http alike. It answers every request itself. */
 export function createPredict(dependencies: PredictDependencies): PredictHandler {
-  const { policies, accessToken, now, cache } = dependencies;
+  const { policies, accessToken, now, cache, tracing, project = '' } = dependencies;
   const bounds = { ...defaultBounds, ...dependencies.bounds };
   const config = dependencies.config ?? proxyConfigSchema.parse({});
   const identify = createCallers(config, dependencies.proxyKeys, now);
@@ -104,7 +117,6 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     intervalMs: bounds.evidenceIntervalMs,
     idleMs: bounds.evidenceIdleMs,
   });
-  const mayBeSampled = createSampleBudget(now, limits.sampledAnswersPerSecondMax);
   // Every exchange has its own deadline; undici's would only be a second opinion.
   const agent = new Agent({
     headersTimeout: 0,
@@ -114,7 +126,6 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     connections: config.inFlightMax,
     connect: { timeout: limits.predictConnectDeadlineMs },
   });
-  const forward = createGuardedForward(agent, now);
   const sideOf = createPinning(config.pinning);
   const shadow = createShadow({
     rules: config.shadow,
@@ -124,8 +135,22 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     now,
     random: dependencies.random ?? Math.random,
   });
+  const ask = createAsk({
+    project,
+    upstreamOrigin: (endpoint) => dependencies.upstreamOrigin(endpoint),
+    accessToken,
+    forward: createGuardedForward(agent, now),
+    counters,
+    shadow,
+    cache,
+    now,
+    deadlineMs: bounds.deadlineMs,
+    streamDeadlineMs: bounds.streamDeadlineMs,
+  });
+  const room = createRoom(config.heldBytesMax);
+  const answers = createAnswerCounts();
 
-  async function handle(request: DoorRequest, response: ServerResponse): Promise<void> {
+  async function handle(request: DoorRequest, response: ServerResponse, seen: Seen): Promise<void> {
     const path = parseProxyPath(request.url ?? '/');
     cors.mark(request, response);
     if (path === null) {
@@ -138,7 +163,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     } else if (request.method !== 'POST') {
       answerError(response, 405, `Ask for :${path.verb} with POST`, { allow: 'POST' });
     } else {
-      await serve(request, response, path);
+      await serve(request, response, path, seen);
     }
   }
 
@@ -146,6 +171,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     request: DoorRequest,
     response: ServerResponse,
     path: Exclude<ProxyPath, { kind: 'openapi' }>,
+    seen: Seen,
   ): Promise<void> {
     const identified = await identify(request.headers);
     if (identified.kind === 'refused') {
@@ -164,6 +190,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     }
     const target = await findServed(response, path);
     if (target === null) return;
+    seen.endpoint = target.endpoint;
     if (caller.endpoints !== '*' && !caller.endpoints.has(target.policy.name)) {
       answerError(response, 403, `"${caller.name}" may not use endpoint ${target.endpoint}; ask its owner`);
       return;
@@ -173,10 +200,15 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       return;
     }
     inFlight += 1;
+    const hold = room();
     try {
-      await admit(request, response, { caller, target, verb: path.verb });
+      await admit(request, response, { caller, target, verb: path.verb, hold, seen });
     } finally {
-      inFlight -= 1;
+      // A caller who does not read its answer keeps its place, and the answer its bytes.
+      onceSent(response, bounds.answerDeadlineMs, () => {
+        inFlight -= 1;
+        hold.release();
+      });
     }
   }
 
@@ -184,15 +216,24 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
   async function admit(
     request: DoorRequest,
     response: ServerResponse,
-    { caller, target, verb }: { caller: Caller; target: ServedEndpoint; verb: PredictVerb | 'report' },
+    { caller, target, verb, hold, seen }: Admitted,
   ): Promise<void> {
+    const overlong = overlongHeader(request.headers);
+    if (overlong !== null) {
+      answerError(
+        response,
+        431,
+        `The header ${overlong} is longer than ${limits.passedHeaderCharactersMax} characters`,
+      );
+      return;
+    }
     const encoding = request.rawBody === undefined ? request.headers['content-encoding'] : undefined;
     if (verb === 'report' && encoding !== undefined && encoding !== 'identity') {
       answerError(response, 415, `Reports are read as they come; send them without content-encoding: ${encoding}`);
       return;
     }
     const bytesMax = Math.min(caller.bodyBytesMax, verb === 'report' ? limits.reportBytesMax : bounds.bodyBytesMax);
-    const body = await readBody(request, bytesMax, bounds.bodyDeadlineMs);
+    const body = await readBody(request, bytesMax, bounds.bodyDeadlineMs, hold);
     if (body.kind === 'aborted') return;
     if (body.kind === 'tooLarge') {
       answerError(response, 413, `Request payload size exceeds the limit: ${bytesMax} bytes.`);
@@ -203,9 +244,30 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       answerError(response, 408, `${problem}; send it faster, or less of it`, { connection: 'close' });
       return;
     }
+    if (body.kind === 'noRoom') {
+      answerTryLater(response, 503, 'The proxy holds as many bytes as it can', limits.tryLaterMs);
+      return;
+    }
     const side = sideOf(target, { headers: request.headers, caller: caller.name });
-    if (verb === 'report') report(response, side, body.bytes);
-    else await ask(request, response, { target: side, verb, body: body.bytes });
+    seen.endpoint = side.endpoint;
+    if (verb === 'report') {
+      report(response, side, body.bytes);
+      return;
+    }
+    const context = traceContextOf(request.headers);
+    const trace = tracing?.begin({ parent: context, verb, endpoint: side.endpoint, caller: caller.name });
+    try {
+      seen.deployedModelId = await ask(request, response, {
+        target: side,
+        verb,
+        body: body.bytes,
+        hold,
+        context,
+        trace,
+      });
+    } finally {
+      trace?.end({ statusCode: codeOf(response), deployedModelId: seen.deployedModelId });
+    }
   }
 
   async function findServed(
@@ -237,123 +299,38 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     } else answerJson(response, 200, '{}');
   }
 
-  /** From the cache, where that is on and has an answer; else from the model, whose answer then may be kept. */
-  async function ask(request: DoorRequest, response: ServerResponse, asked: Asked): Promise<void> {
-    const deadlineMs = asked.verb === 'streamRawPredict' ? bounds.streamDeadlineMs : bounds.deadlineMs;
-    if (cache === undefined) {
-      await askModel(request, response, { ...asked, deadlineMs });
-      return;
-    }
-    const askedAt = now();
-    const { target, verb, body } = asked;
-    const { headers } = request;
-    const alias = target.policy.name;
-    const waitMs = deadlineMs / 2;
-    const found = await cache.find({ alias, endpoint: target.endpoint, verb, headers, body, waitMs });
-    if (found.kind === 'hit') {
-      answerHit(response, found.answer);
-      return;
-    }
-    let live: Live | null = null;
-    try {
-      live = await askModel(request, response, {
-        ...asked,
-        deadlineMs: Math.max(waitMs, deadlineMs - (now() - askedAt)),
-      });
-    } finally {
-      found.settle(live);
-    }
-  }
-
-  /** Null when nothing was asked. */
-  async function askModel(
-    request: DoorRequest,
-    response: ServerResponse,
-    { target, verb, body, deadlineMs }: Asked & { deadlineMs: number },
-  ): Promise<Live | null> {
-    const startedAt = now();
-    let token: string | null = null;
-    try {
-      token = accessToken === null ? null : await accessToken();
-    } catch (error) {
-      log('ERROR', 'The proxy has no access token to predict with', { error: String(error) });
-      answerTryLater(response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
-      return null;
-    }
-    if (response.destroyed) return null; // The caller left before anything was asked.
-    const isPredict = verb === 'predict';
-    const outcome = await forward(
-      target.endpoint,
-      {
-        origin: dependencies.upstreamOrigin(target.name),
-        // `:predict` names its DeployedModel in successes only; `:rawPredict` does in the headers of failures too.
-        path: `/v1/${target.endpoint}:${isPredict ? 'rawPredict' : verb}`,
-        headers: upstreamHeaders(request.headers, {
-          isBodyEncoded: request.rawBody === undefined,
-          isAnswerPassedOn: !isPredict,
-          accessToken: token,
-        }),
-        body,
-        deadlineMs,
-        isPredict,
-        keepBytesMax: verb === 'streamRawPredict' ? 0 : limits.sampledAnswerBytesMax,
-      },
-      response,
-    );
-    if (outcome === null) return null;
-    if (outcome.failure !== null) log('WARNING', outcome.failure, { endpoint: target.endpoint });
-    await count(target.endpoint, startedAt, outcome);
-    shadow.mirror({
-      alias: target.policy.name,
-      endpoint: target.endpoint,
-      verb,
-      headers: request.headers,
-      isBodyEncoded: request.rawBody === undefined,
-      body,
-      answer: outcome.answer,
-    });
-    return { ...outcome, startedAt };
-  }
-
-  /** A request and its predictions are counted in one go, so that they are in the same window. */
-  async function count(endpoint: string, startedAt: number, { answer, ...outcome }: Outcome): Promise<void> {
-    const { deployedModelId } = outcome;
-    let predictions: number[] = [];
-    if (answer !== null && deployedModelId !== null && mayBeSampled(endpoint, deployedModelId)) {
-      // The answer leaves the process before it is looked at: no caller waits for this.
-      await setImmediate();
-      predictions = predictionNumbers(answer);
-    }
-    counters.count(endpoint, { ...outcome, startedAt, predictions });
-  }
-
   async function handleSafely(request: DoorRequest, response: ServerResponse): Promise<void> {
+    const seen: Seen = { endpoint: null, deployedModelId: null };
     try {
-      await handle(request, response);
+      await handle(request, response, seen);
     } catch (error) {
-      log('ERROR', 'The proxy failed on a request', { error: error instanceof Error ? error.stack : String(error) });
+      log('ERROR', 'The proxy failed on a request', {
+        error: error instanceof Error ? error.stack : String(error),
+        ...traceFields(project, traceContextOf(request.headers)),
+      });
       answerError(response, 500, 'The proxy failed on this request');
     }
+    answers.count(seen.endpoint, seen.deployedModelId, codeOf(response));
+  }
+
+  async function flush(): Promise<void> {
+    answers.flush();
+    await Promise.all([counters.flush(), tracing?.flush()]);
   }
 
   return Object.assign(handleSafely, {
-    flush: () => counters.flush(),
+    flush,
     close: async () => {
       cache?.close();
       await shadow.close();
-      await counters.flush();
+      await flush();
+      await tracing?.close();
       if (!agent.closed) await agent.close();
     },
   });
 }
 
-/** What is told twice is no evidence: it is not counted. */
-function answerHit(response: ServerResponse, { headers, body }: CachedAnswer): void {
-  response.writeHead(200, {
-    ...headers,
-    'content-type': 'application/json; charset=utf-8',
-    'content-length': String(body.length),
-    'x-rollouts-cache': 'hit',
-  });
-  response.end(body);
+/** What the caller got; 499, as others have it, where it left before there was anything to get. */
+function codeOf({ headersSent, statusCode }: ServerResponse): number {
+  return headersSent ? statusCode : 499;
 }

@@ -5,20 +5,24 @@ import { createPredict } from './predict.ts';
 import { openCache } from './proxy/cache.ts';
 import { readProxyConfig } from './proxy/config.ts';
 import { takeOverServer } from './proxy/server.ts';
+import { openTracing } from './proxy/tracing.ts';
 import { googleAccessTokens, upstreamOrigin } from './proxy/upstream.ts';
 import { wiredRecords } from './wiring.ts';
 
 const { environment, ports, observing } = wiredRecords();
 const { vertexPredict } = environment.emulators;
 const config = await readProxyConfig(environment.proxyConfig, environment.proxyKeys);
+const accessToken = vertexPredict === null ? googleAccessTokens() : null;
 
 export const predict = createPredict({
   proxyKeys: environment.proxyKeys,
   config,
   cache: await openCache(config.cache, environment.redisUrl, ports.now),
   policies: ports.policies,
-  upstreamOrigin: upstreamOrigin(vertexPredict),
-  accessToken: vertexPredict === null ? googleAccessTokens() : null,
+  project: environment.project,
+  tracing: await openTracing(config.tracing, accessToken),
+  upstreamOrigin: upstreamOrigin(vertexPredict, config.dedicated),
+  accessToken,
   publishEvidence: (message) =>
     ports.bus.publish(topics.evidence, [
       { data: Buffer.from(JSON.stringify(message)), attributes: { endpoint: message.endpoint } },

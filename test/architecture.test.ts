@@ -46,7 +46,17 @@ const table: Layer[] = [
     name: 'proxy',
     at: 'functions/proxy/',
     layers: ['machines', 'engine'],
-    packages: ['zod', 'yaml', 'node:*', 'undici', 'google-auth-library', 'jose', 'lru-cache', '@redis/client'],
+    packages: [
+      'zod',
+      'yaml',
+      'node:*',
+      'undici',
+      'google-auth-library',
+      'jose',
+      'lru-cache',
+      '@redis/client',
+      '@opentelemetry/*',
+    ],
     advice: 'pass it in from functions/serve-predict.ts',
   },
   {

@@ -55,6 +55,15 @@ export const limits = {
   predictBytesMax: 1_572_864,
   /** The largest answer of `:predict` that is held in memory; Vertex's own bound on dedicated endpoints. */
   predictAnswerBytesMax: 10 * 1024 * 1024,
+  /** Of all callers' bodies and answers, held at once by one instance of 512 MiB, a third of which Node and the code take. */
+  predictHeldBytesMax: 128 * 1024 * 1024,
+  /** An answer that its caller does not read holds memory and a place: 10 MiB at 180 KiB/s. */
+  predictAnswerDeadlineMs: 60_000,
+  /** Of each header that goes upstream; a type, an encoding or a list of types takes a tenth. */
+  passedHeaderCharactersMax: 1024,
+  /** Lines of the log that the metrics are made of: how often, and how many at once. */
+  answersIntervalMs: 60_000,
+  answerLinesMax: 256,
   /** Vertex gives a prediction 60 s on shared public endpoints. */
   predictDeadlineMs: 60_000,
   /** A stream may be a long text; it still ends. */

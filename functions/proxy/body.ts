@@ -1,5 +1,6 @@
 /** What bytes did the caller send? Whole, bounded, and in time, whether functions-framework has read them already or not. */
 import type { IncomingMessage } from 'node:http';
+import type { Hold } from './held.ts';
 
 /** A request on plain node:http, or under functions-framework, which leaves the body (inflated) in `rawBody`. */
 export type DoorRequest = IncomingMessage & { rawBody?: Buffer | undefined };
@@ -8,14 +9,17 @@ export type Body =
   | { kind: 'read'; bytes: Buffer }
   | { kind: 'tooLarge' }
   | { kind: 'tooSlow' }
+  /** All callers' bodies and answers together are as many bytes as can be held. */
+  | { kind: 'noRoom' }
   /** The caller left; there is nobody to answer. */
   | { kind: 'aborted' };
 
-/** Reads the body, or gives up at the first byte above `bytesMax` or at the deadline; the rest is then drained unseen. */
-export function readBody(request: DoorRequest, bytesMax: number, deadlineMs: number): Promise<Body> {
+/** Reads the body into `hold`, or gives up at the first byte above `bytesMax` or at the deadline; the rest is drained unseen. */
+export function readBody(request: DoorRequest, bytesMax: number, deadlineMs: number, hold: Hold): Promise<Body> {
   const { rawBody } = request;
   if (rawBody !== undefined) {
-    return Promise.resolve(rawBody.length > bytesMax ? { kind: 'tooLarge' } : { kind: 'read', bytes: rawBody });
+    if (rawBody.length > bytesMax) return Promise.resolve({ kind: 'tooLarge' });
+    return Promise.resolve(hold.take(rawBody.length) ? { kind: 'read', bytes: rawBody } : { kind: 'noRoom' });
   }
   // What is over before it is listened to says so no more.
   if (request.destroyed) return Promise.resolve({ kind: 'aborted' });
@@ -38,8 +42,9 @@ export function readBody(request: DoorRequest, bytesMax: number, deadlineMs: num
     request.on('data', (chunk: Buffer) => {
       if (isOver) return;
       size += chunk.length;
-      if (size <= bytesMax) chunks.push(chunk);
-      else end({ kind: 'tooLarge' });
+      if (size > bytesMax) end({ kind: 'tooLarge' });
+      else if (hold.take(chunk.length)) chunks.push(chunk);
+      else end({ kind: 'noRoom' });
     });
     request.once('end', () => {
       const [only] = chunks;

@@ -169,6 +169,8 @@ export async function openCache(
 function keyOf({ endpoint, verb, headers, body }: Question, deployedModelId: string): string | null {
   if (verb !== 'predict' || body.length > limits.cacheQuestionBytesMax) return null;
   if (/\bno-(?:cache|store)\b/i.test(headers['cache-control'] ?? '')) return null;
+  // Text that a model would read by another encoding may say something else there.
+  if (headers['content-encoding'] !== undefined) return null;
   const canonical = canonicalJson(body);
   if (canonical === null) return null;
   const context = [endpoint, deployedModelId, headers['content-type'] ?? null, headers.accept ?? null];

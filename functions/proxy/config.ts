@@ -8,7 +8,10 @@ import { limits } from '../engine/limits.ts';
 import { cacheConfigSchema } from './cache.ts';
 import type { ProxyKey } from './keys.ts';
 import { pinningConfigSchema } from './pin.ts';
+import { isSafeToFetch } from './safe-url.ts';
 import { shadowConfigSchema } from './shadow.ts';
+import { tracingConfigSchema } from './tracing.ts';
+import { dedicatedConfigSchema } from './upstream.ts';
 
 /** Signatures by a key pair only: with a shared secret, whoever can check a token can make one. */
 const algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const;
@@ -70,6 +73,11 @@ export const proxyConfigSchema = z
     cors: corsSchema.nullable().default(null),
     /** Requests of known callers that may be under way in one instance; the next one gets a 503. */
     inFlightMax: z.int().min(1).max(inFlightMax).default(limits.predictInFlightMax),
+    /** Bytes of callers' bodies and answers that one instance holds at once; beyond, callers get a 503. */
+    heldBytesMax: z.int().min(limits.predictAnswerBytesMax).default(limits.predictHeldBytesMax),
+    /** Endpoints that are not reached at the region's host. */
+    dedicated: dedicatedConfigSchema.default([]),
+    tracing: tracingConfigSchema.nullable().default(null),
     cache: cacheConfigSchema.default([]),
     shadow: shadowConfigSchema.default([]),
     pinning: pinningConfigSchema.default([]),
@@ -154,11 +162,6 @@ function keyProblems({ callers }: ProxyConfig, keys: readonly ProxyKey[]): strin
     ),
     ...mute.map((caller) => `callers: "${caller.name}" has no credential; add keys, subjects or platformIam`),
   ];
-}
-
-function isSafeToFetch(uri: string): boolean {
-  const { protocol, hostname } = new URL(uri);
-  return protocol === 'https:' || (protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(hostname));
 }
 
 function originOf(text: string): string | null {

@@ -119,13 +119,14 @@ function withValue(before: Signal | undefined, value: number): Signal {
 
 /** The counts as they are published. A variant that was only reported of has no requests in the window. */
 export function variantsOf({ tallies, reported }: Window): Record<string, VariantCounts> {
-  const variants: Record<string, VariantCounts> = {};
-  for (const [id, tally] of tallies) variants[id] = published(tally);
+  const variants = new Map<string, VariantCounts>();
+  for (const [id, tally] of tallies) variants.set(id, published(tally));
   for (const { deployedModelId, check, signal } of reported.values()) {
-    const variant = variants[deployedModelId] ?? noCounts;
-    variants[deployedModelId] = { ...variant, signals: { ...variant.signals, [check]: signal } };
+    const variant = variants.get(deployedModelId) ?? noCounts;
+    variants.set(deployedModelId, { ...variant, signals: { ...variant.signals, [check]: signal } });
   }
-  return variants;
+  // A map until here: an id such as "__proto__" is a name like any other.
+  return Object.fromEntries(variants);
 }
 
 function published({ requests, errors, latencyCounts, predictionCounts }: Tally): VariantCounts {

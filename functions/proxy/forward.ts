@@ -9,6 +9,7 @@ import type { Clock } from '../engine/ports.ts';
 import type { Reached } from './breaker.ts';
 import { answerError, answerTryLater } from './google-error.ts';
 import { callerHeaders, servedBy } from './headers.ts';
+import type { Hold } from './held.ts';
 import { predictAnswer, predictError } from './predict-answer.ts';
 
 export interface UpstreamCall {
@@ -20,6 +21,8 @@ export interface UpstreamCall {
   deadlineMs: number;
   /** True: the answer is completed as Vertex's `:predict` would give it. False: its bytes pass through as they come. */
   isPredict: boolean;
+  /** Where an answer that is completed waits for its end. */
+  hold: Hold;
   /** Answers of up to so many bytes are handed on in the outcome; 0 keeps none. */
   keepBytesMax: number;
   /** Asked at most once, when there was no connection, so that nothing was asked of the upstream yet: whether to try again. */
@@ -132,6 +135,13 @@ class Exchange implements Dispatcher.DispatchHandler {
       if (this.#response.write(chunk)) return;
       controller.pause();
       this.#response.once('drain', () => controller.resume());
+      return;
+    }
+    if (!this.#call.hold.take(chunk.length)) {
+      const message = 'The proxy holds as many bytes as it can';
+      answerTryLater(this.#response, 503, message, limits.tryLaterMs);
+      this.#finish(false, message, {});
+      controller.abort(new Error('no room'));
       return;
     }
     this.#chunks.push(chunk);

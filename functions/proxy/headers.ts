@@ -1,7 +1,11 @@
 /** Which headers may pass? Those named here, and no other: in neither direction does a credential or a cookie travel. */
 import type { IncomingHttpHeaders } from 'node:http';
+import { limits } from '../engine/limits.ts';
+import { type TraceContext, traceparentOf } from './trace-context.ts';
 
-const requestHeaders = ['accept', 'content-type', 'traceparent'] as const;
+const requestHeaders = ['accept', 'content-type'] as const;
+/** Where the other end may read the body as it is said to be. */
+const encodingHeaders = ['accept-encoding', 'content-encoding'] as const;
 
 const vertexHeaders = [
   'x-vertex-ai-deployed-model-id',
@@ -36,6 +40,8 @@ export interface RequestShape {
   /** True when the answer's bytes are passed on as they are, so that the caller may choose their encoding. */
   isAnswerPassedOn: boolean;
   accessToken: string | null;
+  /** Null where the request belongs to no trace. */
+  trace: TraceContext | null;
 }
 
 /** The headers that go upstream. The caller's key is not among them; the only credential is the proxy's own. */
@@ -44,8 +50,18 @@ export function upstreamHeaders(headers: IncomingHttpHeaders, shape: RequestShap
   for (const name of requestHeaders) copy(picked, headers, name);
   if (shape.isBodyEncoded) copy(picked, headers, 'content-encoding');
   if (shape.isAnswerPassedOn) copy(picked, headers, 'accept-encoding');
+  if (shape.trace !== null) picked['traceparent'] = traceparentOf(shape.trace);
   if (shape.accessToken !== null) picked['authorization'] = `Bearer ${shape.accessToken}`;
   return picked;
+}
+
+/**
+ * The name of a header that would go upstream, and is longer than any that says what it should; null where none is. What
+ * others refuse without a word of who they are would count against the upstream.
+ */
+export function overlongHeader(headers: IncomingHttpHeaders): string | null {
+  const isOverlong = (name: string): boolean => (headers[name]?.length ?? 0) > limits.passedHeaderCharactersMax;
+  return [...requestHeaders, ...encodingHeaders].find(isOverlong) ?? null;
 }
 
 /** The headers that go back to the caller. */

@@ -14,6 +14,7 @@ import { isRefusalOfTheProxy } from './forward.ts';
 import { servedBy, upstreamHeaders } from './headers.ts';
 import { endpointNameSchema } from './pin.ts';
 import { predictionNumbers } from './prediction-sample.ts';
+import { traceContextOf } from './trace-context.ts';
 
 /** The check that reads the differences: `from: reported`, by rate. A trial is a request, a hit one answered differently. */
 export const shadowCheck = 'shadow-differs';
@@ -156,7 +157,12 @@ export function createShadow({ rules, counters, now, random, ...upstream }: Shad
         origin: upstream.upstreamOrigin(name),
         path: `/v1/${rule.to}:rawPredict`,
         method: 'POST',
-        headers: upstreamHeaders(headers, { isBodyEncoded, isAnswerPassedOn: false, accessToken: token }),
+        headers: upstreamHeaders(headers, {
+          isBodyEncoded,
+          isAnswerPassedOn: false,
+          accessToken: token,
+          trace: traceContextOf(headers),
+        }),
         body,
         signal: AbortSignal.any([closing.signal, AbortSignal.timeout(limits.shadowDeadlineMs)]),
       });

@@ -1,11 +1,39 @@
 /** Where does a prediction go, and with whose credentials? Vertex's regional host, or the local emulator. */
-import type { ResourceName } from '../../machines/rollout/resource-name.ts';
+import { z } from 'zod';
+import { endpointKey, type ResourceName } from '../../machines/rollout/resource-name.ts';
 import { limits } from '../engine/limits.ts';
+import { endpointNameSchema } from './pin.ts';
 
-/** Makes the answer to "which origin serves this endpoint?". @param emulatorHost `host:port`, or null for Vertex */
-export function upstreamOrigin(emulatorHost: string | null): (endpoint: ResourceName) => string {
+const dedicatedSchema = z.strictObject({
+  endpoint: endpointNameSchema,
+  /** As `dedicatedEndpointDns` of the endpoint says. No other host is given the proxy's access token. */
+  host: z
+    .string()
+    .regex(
+      /^[a-z0-9-]+\.[a-z0-9-]+\.prediction\.vertexai\.goog$/,
+      'expected a host such as 456.us-central1-1234.prediction.vertexai.goog, without https://',
+    ),
+});
+
+export const dedicatedConfigSchema = z
+  .array(dedicatedSchema)
+  .refine(
+    (rules) => new Set(rules.map(({ endpoint }) => endpointKey(endpoint))).size === rules.length,
+    'expected each endpoint once',
+  );
+
+/**
+ * Makes the answer to "which origin serves this endpoint?".
+ * @param emulatorHost `host:port`, or null for Vertex
+ * @param dedicated endpoints with a host of their own, which the region's host does not serve
+ */
+export function upstreamOrigin(
+  emulatorHost: string | null,
+  dedicated: z.output<typeof dedicatedConfigSchema> = [],
+): (endpoint: ResourceName) => string {
   if (emulatorHost !== null) return () => `http://${emulatorHost}`;
-  return ({ location }) => `https://${location}-aiplatform.googleapis.com`;
+  const hosts = new Map(dedicated.map(({ endpoint, host }) => [endpointKey(endpoint), host]));
+  return ({ location, id }) => `https://${hosts.get(`${location}~${id}`) ?? `${location}-aiplatform.googleapis.com`}`;
 }
 
 /**

@@ -1,7 +1,8 @@
 /**
  * How long do callers suffer from a bad version, and what does it cost to notice? Several rollouts of version 3, which fails
  * on 18 % of flights. By Monitoring alone, sixty times as fast as Google's: the traffic goes straight to Vertex. By the proxy
- * alone, in real time: under the policy as it is by default, Monitoring has nothing to say for three minutes.
+ * alone, in real time, with thousands of requests in flight: under the policy as it is by default, Monitoring has nothing to
+ * say for three minutes.
  *
  *   npm run bench -- rollback [--rounds 20] [--monitoring-rounds 3]
  */
@@ -31,6 +32,9 @@ import type { Bench } from '../bench.ts';
 
 /** Ten a second at the first step, so that the figure shows the controller and not the wait for enough requests. */
 const REQUESTS_PER_SECOND = 200;
+/** How long each prediction takes when the proxy is measured: 200 a second are then 2400 in flight. */
+const MODEL_LATENCY_MS = 12_000;
+const IN_FLIGHT_MAX = 4_000;
 /** Away from npm start's, which may run at the same time; the second system's are beside the first one's. */
 const PORT_BASE = 8820;
 const POLL_MS = 50;
@@ -48,14 +52,31 @@ interface Round {
   /** Google calls of all functions, from the blessing to the end of the rollout. */
   calls: number;
   byMethod: Record<string, number>;
+  /** Requests without an answer when the first bad one came. */
+  inFlight: number;
 }
 
 interface Subject {
   local: LocalSystem;
   places: Places;
   policy: Policy;
-  /** When a caller gets its next 5xx, in milliseconds since the epoch. */
-  nextBadAnswer: () => Promise<number>;
+  /** When a caller gets its next 5xx, and how many requests then have no answer. */
+  nextBadAnswer: () => Promise<BadAnswer>;
+}
+
+interface BadAnswer {
+  /** In milliseconds since the epoch. */
+  at: number;
+  inFlight: number;
+}
+
+interface Setting {
+  policyName: string;
+  portBase: number;
+  open: Way;
+  requestsPerSecond: number;
+  /** Of each prediction, whoever makes it. */
+  modelLatencyMs: number;
 }
 
 export const bench: Bench = async (report, options) => {
@@ -66,13 +87,26 @@ export const bench: Bench = async (report, options) => {
       'monitoring-rounds': { type: 'string', default: '3' },
     },
   });
-  const monitored = await measure(Number(values['monitoring-rounds']), 'delays.yaml', PORT_BASE, predictions);
+  const monitored = await measure(Number(values['monitoring-rounds']), {
+    policyName: 'delays.yaml',
+    portBase: PORT_BASE,
+    open: predictions,
+    requestsPerSecond: REQUESTS_PER_SECOND,
+    modelLatencyMs: 0,
+  });
   report('monitoring_seconds_median', median(monitored.map(({ seconds }) => seconds)), 'seconds');
   report('monitoring_calls', median(monitored.map(({ calls }) => calls)), 'calls');
-  const proxied = await measure(Number(values.rounds), 'delays.production.yaml', PORT_BASE + 40, openProxy);
+  const proxied = await measure(Number(values.rounds), {
+    policyName: 'delays.production.yaml',
+    portBase: PORT_BASE + 40,
+    open: openProxy,
+    requestsPerSecond: REQUESTS_PER_SECOND,
+    modelLatencyMs: MODEL_LATENCY_MS,
+  });
   const seconds = proxied.map((round) => round.seconds);
   report('proxy_seconds_median', median(seconds), 'seconds');
   report('proxy_seconds_worst', Math.max(...seconds), 'seconds');
+  report('proxy_in_flight', median(proxied.map(({ inFlight }) => inFlight)), 'requests');
 };
 
 /** Where callers ask, and with which headers. What it opens is closed with the stack. */
@@ -118,31 +152,34 @@ const openProxy: Way = async ({ places, policy, stack }) => {
   };
 };
 
-async function measure(count: number, policyName: string, portBase: number, open: Way): Promise<Round[]> {
+async function measure(count: number, setting: Setting): Promise<Round[]> {
+  const { policyName, portBase, open, requestsPerSecond, modelLatencyMs } = setting;
   const policyFile = fileURLToPath(new URL(`../../cli/policies/${policyName}`, import.meta.url));
   const policy = await readPolicy(policyFile);
   const folder = await mkdtemp(join(tmpdir(), 'rollouts-bench-'));
   const places = placesOf(folder, portBase, policy);
-  const requestsPerSecond = REQUESTS_PER_SECOND;
   const local = createLocalSystem({ places, policy, policyFile, isContinued: false, requestsPerSecond, tell });
   await using stack = new AsyncDisposableStack();
   stack.defer(() => rm(folder, { recursive: true }));
   stack.defer(() => local.stop());
   tell(`Starting the system for ${policyName} …`);
   await local.start();
+  if (modelLatencyMs > 0) await slowDown(places, modelLatencyMs);
 
-  let onBadAnswer: ((at: number) => void) | null = null;
+  let onBadAnswer: ((badAnswer: BadAnswer) => void) | null = null;
   const target = await open({ places, policy, stack });
   const traffic = startTraffic({
     ...target,
     requestsPerSecond,
     seed: 1,
+    deadlineMs: 3 * modelLatencyMs + 5_000,
+    inFlightMax: IN_FLIGHT_MAX,
     onAnswer: ({ status }) => {
-      if (status !== null && status >= 500) onBadAnswer?.(Date.now());
+      if (status !== null && status >= 500) onBadAnswer?.({ at: Date.now(), inFlight: traffic.stats().inFlight });
     },
   });
   stack.defer(() => traffic.stop());
-  const nextBadAnswer = (): Promise<number> =>
+  const nextBadAnswer = (): Promise<BadAnswer> =>
     new Promise((resolve) => {
       onBadAnswer = resolve;
     });
@@ -151,13 +188,24 @@ async function measure(count: number, policyName: string, portBase: number, open
   for (let round = 1; round <= count; round += 1) {
     const measured = await rollBackOnce({ local, places, policy, nextBadAnswer });
     rounds.push(measured);
-    tell(`Rollback ${round} of ${count}: ${measured.seconds.toFixed(2)} s, ${measured.calls} calls`);
+    const { seconds, calls, inFlight } = measured;
+    tell(`Rollback ${round} of ${count}: ${seconds.toFixed(2)} s, ${calls} calls, ${inFlight} in flight`);
     if (count > 3) continue;
-    for (const [method, calls] of Object.entries(measured.byMethod)) tell(`  ${calls} × ${method}`);
+    for (const [method, times] of Object.entries(measured.byMethod)) tell(`  ${times} × ${method}`);
   }
-  const { sent, failed } = traffic.stats();
-  tell(`${sent} requests, failed: ${JSON.stringify(failed)}`);
+  const { sent, failed, skipped } = traffic.stats();
+  tell(`${sent} requests, ${skipped} skipped, failed: ${JSON.stringify(failed)}`);
   return rounds;
+}
+
+/** Makes every prediction take so long, as a large model's does. */
+async function slowDown({ emulatorPorts }: Places, latencyMs: number): Promise<void> {
+  const rules = [{ method: 'google.cloud.aiplatform.v1.PredictionService/*', latencyMs }];
+  const answer = await fetch(`http://${host(emulatorPorts.control)}/faults`, {
+    method: 'POST',
+    body: JSON.stringify(rules),
+  });
+  if (!answer.ok) throw new Error(`Expected the emulator to take ${JSON.stringify(rules)}: ${await answer.text()}`);
 }
 
 async function rollBackOnce({ local, places, policy, nextBadAnswer }: Subject): Promise<Round> {
@@ -168,9 +216,9 @@ async function rollBackOnce({ local, places, policy, nextBadAnswer }: Subject): 
   const blessing = { model: modelOf(policy), versionId: '3', blessedAt: new Date().toISOString() };
   await send(local.system, 'model-blessings', { eventId: randomUUID(), ...blessing });
 
-  const badAt = await Promise.race([firstBadAnswer, expired(deadline)]);
+  const bad = await Promise.race([firstBadAnswer, expired(deadline)]);
   await until(deadline, () => readJson(`${control}/world`, worldSchema, deadline), isRestored);
-  const seconds = (Date.now() - badAt) / 1000;
+  const seconds = (Date.now() - bad.at) / 1000;
 
   const api = dashboardApi(local.system);
   const views = await until(
@@ -183,7 +231,7 @@ async function rollBackOnce({ local, places, policy, nextBadAnswer }: Subject): 
   const { total, methods } = await readJson(`${control}/calls`, callsSchema, deadline);
   // One of them is ours: the blessing.
   const byMethod = Object.fromEntries(Object.entries(methods).map(([method, { count }]) => [method, count]));
-  return { seconds, calls: total - 1, byMethod };
+  return { seconds, calls: total - 1, byMethod, inFlight: bad.inFlight };
 }
 
 function isRestored({ endpoints }: z.infer<typeof worldSchema>): boolean {

@@ -178,6 +178,28 @@ describe('tokens', () => {
       },
     ],
     [
+      'one that brings its own key, and says where to find it',
+      async () => {
+        const jwk = await exportJWK(stranger.publicKey);
+        const head = {
+          alg: 'ES256',
+          kid: 'mine',
+          jwk,
+          jku: `${keyServer.origin}/mine`,
+          x5u: `${keyServer.origin}/mine`,
+        };
+        return new SignJWT(claims()).setProtectedHeader(head).sign(stranger.privateKey);
+      },
+    ],
+    ['one whose key id is a path', () => sign(claims(), { keys: stranger, kid: '../../../dev/null' })],
+    [
+      'one with an extension that must be understood',
+      () =>
+        new SignJWT(claims())
+          .setProtectedHeader({ alg: 'ES256', kid: 'a', crit: ['x'], x: 1 })
+          .sign(good.privateKey, { crit: { x: true } }),
+    ],
+    [
       'one whose claims were changed',
       async () => {
         const [head, , tail] = (await sign()).split('.');

@@ -152,6 +152,7 @@ describe('an answer', () => {
     { of: 'what is not :predict', body: '[1]', headers: {}, verb: 'rawPredict' },
     { of: 'what is no JSON', body: '[1', headers: {}, verb: 'predict' },
     { of: 'who wants it fresh', body: '[1]', headers: { 'cache-control': 'no-cache' }, verb: 'predict' },
+    { of: 'text in another encoding', body: '[1]', headers: { 'content-encoding': 'br' }, verb: 'predict' },
     { of: 'a large body', body: `"${'x'.repeat(limits.cacheQuestionBytesMax)}"`, headers: {}, verb: 'predict' },
   ])('is not kept of $of', async ({ body, headers, verb }) => {
     const { find, live, settleOn } = startCache();

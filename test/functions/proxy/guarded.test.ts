@@ -2,6 +2,7 @@
 import { Agent, buildConnector } from 'undici';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createGuardedForward } from '../../../functions/proxy/guarded.ts';
+import { createRoom } from '../../../functions/proxy/held.ts';
 import type { Outcome } from '../../../functions/proxy/forward.ts';
 import { captureLog } from '../doors/doors-world.ts';
 import { type Listening, listen } from './proxy-world.ts';
@@ -33,6 +34,7 @@ async function open(upstream: Listening, failingConnections: number) {
       body: Buffer.from('once'),
       deadlineMs: 5000,
       isPredict: false,
+      hold: createRoom(1e6)(),
       keepBytesMax: 0,
     };
     void forward('one', call, response).then((outcome) => outcomes.push(outcome));

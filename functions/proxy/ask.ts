@@ -1,0 +1,165 @@
+/** How is a caller's question answered? From the cache, where that is on, or by the model; and what it says of the model is counted. */
+import type { ServerResponse } from 'node:http';
+import { setImmediate } from 'node:timers/promises';
+import type { ResourceName } from '../../machines/rollout/resource-name.ts';
+import { limits } from '../engine/limits.ts';
+import { log } from '../engine/log.ts';
+import type { Clock } from '../engine/ports.ts';
+import type { DoorRequest } from './body.ts';
+import type { AnswerCache, CachedAnswer } from './cache.ts';
+import type { Counters } from './counters.ts';
+import type { ServedEndpoint } from './endpoints.ts';
+import type { Outcome } from './forward.ts';
+import { answerTryLater } from './google-error.ts';
+import type { GuardedForward } from './guarded.ts';
+import { upstreamHeaders } from './headers.ts';
+import type { Hold } from './held.ts';
+import type { PredictVerb } from './path.ts';
+import { createSampleBudget, predictionNumbers } from './prediction-sample.ts';
+import type { Shadow } from './shadow.ts';
+import { type TraceContext, traceFields } from './trace-context.ts';
+import type { RequestTrace } from './tracing.ts';
+
+/** What a known caller asks. */
+export interface Asked {
+  target: ServedEndpoint;
+  verb: PredictVerb;
+  body: Buffer;
+  hold: Hold;
+  /** The caller's; null where it has none. */
+  context: TraceContext | null;
+  /** Undefined where tracing is off. */
+  trace: RequestTrace | undefined;
+}
+
+export interface AskDependencies {
+  project: string;
+  upstreamOrigin(endpoint: ResourceName): string;
+  accessToken: (() => Promise<string>) | null;
+  forward: GuardedForward;
+  counters: Counters;
+  shadow: Shadow;
+  cache: AnswerCache | undefined;
+  now: Clock;
+  deadlineMs: number;
+  streamDeadlineMs: number;
+}
+
+type Live = Outcome & { startedAt: number };
+
+/** Answers the caller in any case; gives the DeployedModel that did, or null. */
+export type Ask = (request: DoorRequest, response: ServerResponse, asked: Asked) => Promise<string | null>;
+
+/** Makes the way of one instance. */
+export function createAsk(dependencies: AskDependencies): Ask {
+  const { project, accessToken, cache, counters, shadow, now } = dependencies;
+  const mayBeSampled = createSampleBudget(now, limits.sampledAnswersPerSecondMax);
+
+  /** From the cache, where that is on and has an answer; else from the model, whose answer then may be kept. */
+  async function ask(request: DoorRequest, response: ServerResponse, asked: Asked): Promise<string | null> {
+    const { target, verb, body } = asked;
+    const deadlineMs = verb === 'streamRawPredict' ? dependencies.streamDeadlineMs : dependencies.deadlineMs;
+    if (cache === undefined) return (await askModel(request, response, asked, deadlineMs))?.deployedModelId ?? null;
+    const askedAt = now();
+    const { headers } = request;
+    const alias = target.policy.name;
+    const waitMs = deadlineMs / 2;
+    const found = await cache.find({ alias, endpoint: target.endpoint, verb, headers, body, waitMs });
+    if (found.kind === 'hit') {
+      answerHit(response, found.answer);
+      return found.answer.deployedModelId;
+    }
+    let live: Live | null = null;
+    try {
+      live = await askModel(request, response, asked, Math.max(waitMs, deadlineMs - (now() - askedAt)));
+    } finally {
+      found.settle(live);
+    }
+    return live?.deployedModelId ?? null;
+  }
+
+  /** Null when nothing was asked. */
+  async function askModel(
+    request: DoorRequest,
+    response: ServerResponse,
+    { target, verb, body, hold, context, trace }: Asked,
+    deadlineMs: number,
+  ): Promise<Live | null> {
+    const startedAt = now();
+    let token: string | null = null;
+    try {
+      token = accessToken === null ? null : await accessToken();
+    } catch (error) {
+      log('ERROR', 'The proxy has no access token to predict with', { error: String(error) });
+      answerTryLater(response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
+      return null;
+    }
+    if (response.destroyed) return null; // The caller left before anything was asked.
+    const isPredict = verb === 'predict';
+    const upstreamTrace = trace?.beginUpstream();
+    const outcome = await dependencies.forward(
+      target.endpoint,
+      {
+        origin: dependencies.upstreamOrigin(target.name),
+        // `:predict` names its DeployedModel in successes only; `:rawPredict` does in the headers of failures too.
+        path: `/v1/${target.endpoint}:${isPredict ? 'rawPredict' : verb}`,
+        headers: upstreamHeaders(request.headers, {
+          isBodyEncoded: request.rawBody === undefined,
+          isAnswerPassedOn: !isPredict,
+          accessToken: token,
+          trace: upstreamTrace?.context ?? context,
+        }),
+        body,
+        deadlineMs,
+        isPredict,
+        hold,
+        keepBytesMax: verb === 'streamRawPredict' ? 0 : limits.sampledAnswerBytesMax,
+      },
+      response,
+    );
+    upstreamTrace?.end(outcome?.isError ?? true);
+    if (outcome === null) return null;
+    if (outcome.failure !== null) {
+      log('WARNING', outcome.failure, {
+        endpoint: target.endpoint,
+        ...traceFields(project, trace?.context ?? context),
+      });
+    }
+    await count(target.endpoint, startedAt, outcome);
+    shadow.mirror({
+      alias: target.policy.name,
+      endpoint: target.endpoint,
+      verb,
+      headers: request.headers,
+      isBodyEncoded: request.rawBody === undefined,
+      body,
+      answer: outcome.answer,
+    });
+    return { ...outcome, startedAt };
+  }
+
+  /** A request and its predictions are counted in one go, so that they are in the same window. */
+  async function count(endpoint: string, startedAt: number, { answer, ...outcome }: Outcome): Promise<void> {
+    const { deployedModelId } = outcome;
+    let predictions: number[] = [];
+    if (answer !== null && deployedModelId !== null && mayBeSampled(endpoint, deployedModelId)) {
+      // The answer leaves the process before it is looked at: no caller waits for this.
+      await setImmediate();
+      predictions = predictionNumbers(answer);
+    }
+    counters.count(endpoint, { ...outcome, startedAt, predictions });
+  }
+
+  return ask;
+}
+
+/** What is told twice is no evidence: it is not counted. */
+function answerHit(response: ServerResponse, { headers, body }: CachedAnswer): void {
+  response.writeHead(200, {
+    ...headers,
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': String(body.length),
+    'x-rollouts-cache': 'hit',
+  });
+  response.end(body);
+}

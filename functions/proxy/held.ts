@@ -1,0 +1,48 @@
+/**
+ * How much memory may callers take? Bodies on their way in and answers on their way out are held in bytes, together; and an
+ * answer that its caller does not read is held until it is read or too old.
+ */
+import type { ServerResponse } from 'node:http';
+
+/** What one exchange holds. */
+export interface Hold {
+  /** False when there is no room; then nothing was taken. */
+  take(bytes: number): boolean;
+  release(): void;
+}
+
+/** Makes the room of one instance. */
+export function createRoom(bytesMax: number): () => Hold {
+  let held = 0;
+  return () => {
+    let own = 0;
+    return {
+      take(bytes) {
+        if (held + bytes > bytesMax) return false;
+        held += bytes;
+        own += bytes;
+        return true;
+      },
+      release() {
+        held -= own;
+        own = 0;
+      },
+    };
+  };
+}
+
+/**
+ * Calls `done` once, when the answer is out of our hands: with the kernel, or its connection is gone. A caller who does not
+ * read it for `readDeadlineMs` is cut off.
+ */
+export function onceSent(response: ServerResponse, readDeadlineMs: number, done: () => void): void {
+  if (response.closed || response.destroyed || (response.writableEnded && response.writableLength === 0)) {
+    done();
+    return;
+  }
+  const timer = setTimeout(() => response.destroy(), readDeadlineMs);
+  response.once('close', () => {
+    clearTimeout(timer);
+    done();
+  });
+}
