@@ -118,20 +118,18 @@ async function checkFunctions(site: Site, google: Google): Promise<Outcome> {
   return { seen: `${functionNames.length - problems.length} of ${functionNames.length} active`, problems };
 }
 
-/** The label cannot have dots. */
+/** The label has no dots: terraform/functions.tf writes 1.2.3-rc.1 as 1-2-3-rc-1. */
 async function checkVersions(site: Site, google: Google): Promise<Outcome> {
   const deployed = await deployedFunctions(site, google);
   const versions = new Map(
-    [...deployed].flatMap(([name, { labels }]) =>
-      labels['version'] ? [[name, labels['version'].replaceAll('-', '.')]] : [],
-    ),
+    [...deployed].flatMap(([name, { labels }]) => (labels['version'] ? [[name, labels['version']]] : [])),
   );
   if (versions.size === 0) return { unchecked: 'the functions bear no label "version"' };
   const problems = [...versions]
-    .filter(([, version]) => version !== site.version)
+    .filter(([, version]) => version !== site.version.replaceAll('.', '-'))
     .map(
       ([name, version]): Problem => ({
-        what: `Function ${name} is of version ${version}, and this command line of ${site.version}.`,
+        what: `Function ${name} is of version ${version.replaceAll('-', '.')}, and this command line of ${site.version}.`,
         why: 'An older one leaves alone the records that a newer one has written.',
         mend: 'npm run bundle && terraform apply, or use the command line of the version that is deployed',
       }),

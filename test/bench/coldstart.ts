@@ -34,17 +34,20 @@ export const bench: Bench = async (report) => {
     }
   }
   const [first = []] = seen.values();
-  console.error('function       kB  listening ms  first answer ms      MB');
+  console.error('function       kB  listening ms  first answer ms  processor ms      MB');
   for (const [{ name, kilobytes }, runs] of seen) {
     const of = (key: keyof Cold) => median(runs.map((run) => run[key]));
     console.error(
       `${name.padEnd(12)}${kilobytes.toFixed(0).padStart(5)}${of('listeningMs').toFixed(0).padStart(14)}` +
-        `${of('answerMs').toFixed(0).padStart(17)}${of('megabytes').toFixed(1).padStart(8)}`,
+        `${of('answerMs').toFixed(0).padStart(17)}${of('cpuMs').toFixed(0).padStart(14)}` +
+        of('megabytes').toFixed(1).padStart(8),
     );
     if (name === hello) continue;
     // Each against the hello world of its own round.
     const ratio = (key: keyof Cold) => median(runs.map((run, i) => run[key] / (first[i]?.[key] ?? Number.NaN)));
     report(`${name}_ratio`, ratio('answerMs'), 'ratio');
+    // On a machine that has more to do, this stands still.
+    report(`${name}_cpu_ratio`, ratio('cpuMs'), 'ratio');
     report(`${name}_mb_ratio`, ratio('megabytes'), 'ratio');
     report(`${name}_bundle_kb`, kilobytes, 'kilobytes');
   }

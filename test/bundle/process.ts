@@ -1,6 +1,7 @@
 /** How is a bundle started? As the platform does it: unpacked, `npm ci`, and functions-framework as a process of its own. */
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -23,6 +24,8 @@ export interface Process {
   url: string;
   /** Resident, now. */
   megabytes(): number;
+  /** What it has used of processors until now; null where the machine does not tell. */
+  cpuMs(): number | null;
   /** Resolves when it has said a text; rejects when it ends first, or does not say it in time. */
   heard(text: string): Promise<void>;
   /** All lines until now. */
@@ -81,10 +84,22 @@ export async function startProcess(
   return {
     url: `http://127.0.0.1:${port}`,
     megabytes: () => Number(execFileSync('ps', ['-o', 'rss=', '-p', String(child.pid)], { encoding: 'utf8' })) / 1024,
+    cpuMs: () => cpuMsOf(child.pid ?? 0),
     heard,
     said,
     close,
   };
+}
+
+/** Linux counts in ticks of 10 ms. @see proc_pid_stat(5) */
+function cpuMsOf(pid: number): number | null {
+  const path = `/proc/${pid}/stat`;
+  if (!existsSync(path)) return null;
+  // After the name in brackets, which may have spaces, the 12th and 13th are of the user and of the system.
+  const fields = readFileSync(path, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 function listenTo(child: ChildProcess, said: string[]): (text: string) => Promise<void> {

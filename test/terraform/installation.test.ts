@@ -30,6 +30,7 @@ withTerraform('an installation', ({ open, installed }) => {
         const [build = {}] = blocks(values, 'build_config');
         const [source = {}] = blocks(blocks(build, 'source')[0] ?? {}, 'storage_source');
         expect(build['runtime']).toBe('nodejs24');
+        expect(values['labels']).toEqual({ app: 'vertex-rollouts', version: '1-2-3' });
         expect(source['object']).toMatch(new RegExp(`^${key}-[0-9a-f]{64}\\.zip$`));
       }
     });

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Pipeline } from './pipeline.ts';
 
-/** Storage is the folder CLOUD, a topic a file in it; a bucket's name is a folder's. */
+/** Storage is the folder CLOUD, a topic a file in it; a bucket's name is a folder's. With CLOUD/closed it lists nothing. */
 const gcloud = `#!/bin/bash
 set -euo pipefail
 path() { if [[ $1 == gs://* ]]; then echo "$CLOUD/\${1#gs://}"; else echo "$1"; fi; }
@@ -20,7 +20,7 @@ case "$1 $2" in
     mkdir -p "$(dirname "$(path "$2")")"
     if [ "$1" = - ]; then cat >"$(path "$2")"; else cp "$(path "$1")" "$(path "$2")"; fi ;;
   'storage cat') cat "$(path "$3")" ;;
-  'storage ls') for file in "$(path "$3")"*; do echo "$3$(basename "$file")"; done ;;
+  'storage ls') [ ! -e "$CLOUD/closed" ]; for file in "$(path "$3")"*; do echo "$3$(basename "$file")"; done ;;
   'pubsub topics') printf '%s\\n' "$4 $5 $6" >>"$CLOUD/messages" ;;
   *) echo "Nobody was to say gcloud $*" >&2; exit 64 ;;
 esac

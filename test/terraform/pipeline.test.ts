@@ -250,6 +250,12 @@ withTerraform('the triggers', ({ installed, environment }) => {
       expect(existsSync(cloud('state'))).toBe(false);
     });
 
+    test('deploy nothing while they cannot see what to go back to', { timeout: 120_000 }, async () => {
+      const made = await planned('first');
+      writeFileSync(cloud('closed'), '');
+      expect((await approved(made)).ended).toEqual({ fetch: 1 });
+    });
+
     test('say so when the first release of all is not well', { timeout: 120_000 }, async () => {
       const release = await planned('first');
       writeFileSync(cloud('unwell'), '');

@@ -35,6 +35,17 @@ variable "alert_emails" {
   default     = []
 }
 
+variable "deployment" {
+  description = "How Cloud Build deploys, as terraform/variables.tf has it; null: by hand."
+  type = object({
+    repository  = string
+    composition = string
+    approvers   = list(string)
+    images      = object({ node = string, terraform = string, gcloud = string })
+  })
+  default = null
+}
+
 provider "google" {
   project = var.project_id
   region  = var.location
@@ -48,6 +59,7 @@ module "rollouts" {
   policies     = "${path.module}/policies"
   bundles      = var.bundles
   alert_emails = var.alert_emails
+  deployment   = var.deployment
 }
 
 output "next_steps" {

@@ -19,10 +19,12 @@ export interface Subject extends Unpacked {
   request: FirstRequest;
 }
 
-/** Milliseconds since the process was asked for; resident megabytes after the answer. */
+/** Milliseconds since the process was asked for; processor time and resident megabytes after the answer. */
 export interface Cold {
   listeningMs: number;
   answerMs: number;
+  /** Not a number where the machine does not tell. */
+  cpuMs: number;
   megabytes: number;
 }
 
@@ -58,7 +60,7 @@ export async function startCold(subject: Subject, environment: Record<string, st
     const answerMs = performance.now() - startedAt;
     if (answer.status !== status) throw new Error(`expected ${status}, got ${answer.status} ${text}`);
     await started.heard(says);
-    return { listeningMs, answerMs, megabytes: started.megabytes() };
+    return { listeningMs, answerMs, cpuMs: started.cpuMs() ?? Number.NaN, megabytes: started.megabytes() };
   } catch (error) {
     throw new Error(`${subject.name} did not answer as expected:\n${started.said.join('\n')}`, { cause: error });
   } finally {
