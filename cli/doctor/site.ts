@@ -5,18 +5,9 @@
 import { existsSync } from 'node:fs';
 import type { Environment } from '../../functions/engine/environment.ts';
 import { PermanentError } from '../../functions/engine/errors.ts';
-import { limits } from '../../functions/engine/limits.ts';
 import { policiesFromFolder } from '../../functions/engine/policies-folder.ts';
-import type {
-  EndpointsPort,
-  EndpointView,
-  ModelsPort,
-  Page,
-  PoliciesPort,
-  Stored,
-  StorePort,
-} from '../../functions/engine/ports.ts';
-import { parseStored } from '../../functions/engine/records.ts';
+import type { EndpointsPort, EndpointView, ModelsPort, PoliciesPort, StorePort } from '../../functions/engine/ports.ts';
+import { paged, parseStored } from '../../functions/engine/records.ts';
 import { openSqliteStore } from '../../functions/engine/sqlite-store.ts';
 import type { Clients } from '../../functions/gcp/clients.ts';
 import { vertexEndpoints } from '../../functions/gcp/endpoints.ts';
@@ -81,7 +72,7 @@ async function readRecords(environment: Environment, clients: Clients): Promise<
   const store = openStore(environment, clients);
   try {
     const records: Records = { readable: [], damaged: [], active: 0 };
-    for await (const stored of paged((page) => store.listAll(page))) {
+    for await (const stored of paged((page) => store.listAll(page), PAGES_MAX)) {
       try {
         records.readable.push(parseStored(stored).record);
       } catch (error) {
@@ -89,7 +80,7 @@ async function readRecords(environment: Environment, clients: Clients): Promise<
         records.damaged.push({ key: stored.key, message: error.message });
       }
     }
-    for await (const _ of paged((page) => store.listActive(page))) records.active += 1;
+    for await (const _ of paged((page) => store.listActive(page), PAGES_MAX)) records.active += 1;
     return records;
   } finally {
     await store.close();
@@ -101,17 +92,6 @@ function openStore({ store }: Environment, clients: Clients): StorePort {
   // Opening would make one.
   if (!existsSync(store.path)) throw new PermanentError('notFound', `there is no file ${store.path}`);
   return openSqliteStore(store.path);
-}
-
-async function* paged(list: (page: Page) => Promise<Stored[]>): AsyncGenerator<Stored> {
-  let after: string | null = null;
-  for (let page = 0; page < PAGES_MAX; page += 1) {
-    const found: Stored[] = await list({ after, limit: limits.recordsPerTick });
-    yield* found;
-    const last = found.at(-1);
-    if (last === undefined || found.length < limits.recordsPerTick) return;
-    after = last.key;
-  }
 }
 
 function once<T>(read: () => Promise<T>): () => Promise<T> {

@@ -3,14 +3,14 @@ import { type Evidence, type EvidenceWindow, type Signals, UNATTRIBUTED } from '
 import { blessingRefusal, type RecordEvent } from '../../machines/rollout/decide.ts';
 import type { AnalysisPolicy } from '../../machines/policy/policy.ts';
 import type { RolloutEvent } from '../../machines/rollout/events.ts';
-import { isSameEndpoint } from '../../machines/rollout/resource-name.ts';
+import { endpointKey, isSameEndpoint, parseEndpointName } from '../../machines/rollout/resource-name.ts';
 import { parseRollout, type StoredRollout } from '../../machines/rollout/snapshot.ts';
 import { limits } from './limits.ts';
 import { handle } from './loop.ts';
 import { lowerNamed, type Meant, orLower } from './lower.ts';
 import type { CommandMessage, EvidenceMessage, IncidentMessage, Outcome } from './messages.ts';
-import type { Ports } from './ports.ts';
-import { type Loaded, loadRecord, parseStored } from './records.ts';
+import type { Ports, Stored, StorePort } from './ports.ts';
+import { type Loaded, loadRecord, paged, parseStored, readable } from './records.ts';
 import { reportedChecks } from './reported.ts';
 
 const operatorEvents = {
@@ -55,27 +55,38 @@ async function carryOut(ports: Ports, message: CommandMessage, mark: string): Pr
 
 /** An alert of Cloud Monitoring: rolls back or pauses what runs on its endpoint, as the policy says. Open ones only. */
 export async function incident(ports: Ports, { incident: alert }: IncidentMessage): Promise<Outcome> {
-  if (alert.state.toLowerCase() !== 'open')
-    return { kind: 'ignored', text: `Incident ${alert.incident_id} is ${alert.state}` };
-  const labels = alert.resource?.labels ?? {};
-  const endpointId = labels['endpoint_id'];
-  if (endpointId === undefined)
-    return { kind: 'rejected', text: `Incident ${alert.incident_id} has no resource.labels.endpoint_id` };
+  const { incident_id: id } = alert;
+  if (alert.state.toLowerCase() !== 'open') return { kind: 'ignored', text: `Incident ${id} is ${alert.state}` };
+  const { endpoint_id: endpointId, location } = alert.resource?.labels ?? {};
+  if (endpointId === undefined) return { kind: 'rejected', text: `Incident ${id} has no resource.labels.endpoint_id` };
   const told: string[] = [];
-  for (const stored of await ports.store.listActive()) {
-    // By key: a damaged record of another endpoint must not keep this alert from its own.
-    const [location, id] = stored.key.split('~');
-    if (id !== endpointId || (labels['location'] ?? location) !== location) continue;
-    const loaded = parseStored(stored);
-    const { endpoint } = loaded.record;
+  const meant = await endpointsCalled(ports.store, endpointId, location);
+  for (const loaded of readable(meant)) {
+    const { endpoint, active } = loaded.record;
+    if (active === null) continue;
     const summary = alert.summary ?? alert.policy_name ?? 'no summary';
-    const event: RolloutEvent = { type: 'incident.opened', at: ports.now(), incident: alert.incident_id, summary };
-    const marks = [`incident ${alert.incident_id} ${stored.key}`];
+    const event: RolloutEvent = { type: 'incident.opened', at: ports.now(), incident: id, summary };
+    const marks = [`incident ${id} ${endpointKey(endpoint)}`];
     const applied = await handle(ports, endpoint, [event], { marks, base: loaded });
     told.push(`${endpoint}: ${applied.kind}`);
   }
+  // Where nothing could be told because a record is damaged, the alert is kept with that as its reason.
+  if (told.length === 0) meant.forEach(parseStored);
   if (told.length === 0) return { kind: 'ignored', text: `No rollout is active on endpoint ${endpointId}` };
   return { kind: 'done', text: told.join('; ') };
+}
+
+/** By key: of other endpoints, damaged ones too, nothing is read where the alert says where its own is. */
+async function endpointsCalled(store: StorePort, id: string, location: string | undefined): Promise<Stored[]> {
+  const found: Stored[] = [];
+  if (location === undefined) {
+    const active = paged((page) => store.listActive(page));
+    for await (const stored of active) if (stored.key.split('~')[1] === id) found.push(stored);
+  } else if (parseEndpointName(`projects/-/locations/${location}/endpoints/${id}`) !== null) {
+    const stored = await store.load(`${location}~${id}`);
+    if (stored !== null) found.push(stored);
+  }
+  return found;
 }
 
 /** What a proxy or a client counted. May lower the share within this call; never raises it. */

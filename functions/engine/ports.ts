@@ -126,7 +126,7 @@ export interface PoliciesPort {
 export interface Stored {
   /** From endpointKey(). */
   key: string;
-  /** JSON as committed. Parsed by its owner, not by the store. */
+  /** JSON as committed, and where somebody else changed it, whatever is there. Parsed by its owner, not by the store. */
   data: unknown;
   revision: string;
 }

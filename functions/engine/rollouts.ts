@@ -1,5 +1,5 @@
 /** Which rollouts are there, and what happened to each? Reading only: for the dashboard and the command line. */
-import type { JournalData } from '../../machines/rollout/decide.ts';
+import { z } from 'zod';
 import { viewOf } from '../../machines/rollout/describe.ts';
 import type { EndpointRecord } from '../../machines/rollout/record.ts';
 import { startRollout, parseRollout } from '../../machines/rollout/snapshot.ts';
@@ -7,19 +7,30 @@ import type { JournalView, RolloutView } from '../../machines/rollout/view.ts';
 import { PermanentError } from './errors.ts';
 import { limits } from './limits.ts';
 import { log } from './log.ts';
-import type { ArchivedRollout, StorePort } from './ports.ts';
-import { parseStored } from './records.ts';
+import type { ArchivedRollout, JournalEntry, StorePort } from './ports.ts';
+import { paged, parseStored, readable } from './records.ts';
+
+/** What is shown of an entry; all of it is shown as its detail. */
+const journalSchema = z.object({
+  event: z.object({ type: z.string() }),
+  by: z.string().nullable(),
+  from: z.string(),
+  to: z.string(),
+  text: z.string(),
+});
 
 /** Those that wait, those that are active, then those that ended, newest first. */
 export async function listRollouts(store: StorePort): Promise<RolloutView[]> {
-  const records = (await store.listActive()).flatMap((stored) => readable(() => parseStored(stored).record));
+  const queued: RolloutView[] = [];
+  const active: RolloutView[] = [];
+  for await (const stored of paged((page) => store.listActive(page))) {
+    for (const { record } of readable([stored])) {
+      queued.push(...queuedView(record));
+      if (record.active !== null) active.push(viewOf(record.active));
+    }
+  }
   const ended = (await store.listRollouts(limits.listMax)).filter(({ endedAt }) => endedAt !== null);
-  const active = records.flatMap((record) => (record.active === null ? [] : [viewOf(record.active)]));
-  return [
-    ...records.flatMap(queuedView),
-    ...active,
-    ...ended.flatMap((archived) => readable(() => archivedView(archived))),
-  ];
+  return [...queued, ...active, ...ended.flatMap((archived) => whole(() => archivedView(archived)))];
 }
 
 export async function readRollout(store: StorePort, id: string): Promise<RolloutView | null> {
@@ -37,24 +48,20 @@ export async function readRollout(store: StorePort, id: string): Promise<Rollout
 export async function readJournal(store: StorePort, id: string): Promise<JournalView[] | null> {
   if ((await store.readRollout(id)) === null) return null;
   const entries = await store.listJournal(id, limits.journalMax);
-  return entries.map(({ at, data }) => {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- our own commits are the only writers of the journal
-    const entry = data as JournalData;
-    return {
-      at,
-      event: entry.event.type,
-      by: entry.by,
-      from: entry.from,
-      to: entry.to,
-      text: entry.text,
-      detail: data,
-    };
-  });
+  return entries.flatMap((entry) => whole(() => journalView(id, entry)));
 }
 
-function archivedView({ data }: ArchivedRollout): RolloutView {
+function journalView(id: string, { at, sequence, data }: JournalEntry): JournalView {
+  const parsed = journalSchema.safeParse(data);
+  if (!parsed.success) throw new PermanentError('internal', `Entry ${sequence} of the journal of ${id} is damaged`);
+  const { event, by, from, to, text } = parsed.data;
+  return { at, event: event.type, by, from, to, text, detail: data };
+}
+
+function archivedView({ id, data }: ArchivedRollout): RolloutView {
   const parsed = parseRollout(data);
-  if (!parsed.success) throw new PermanentError('internal', 'The archive of a rollout cannot be read by this version');
+  if (!parsed.success)
+    throw new PermanentError('internal', `The archive of rollout ${id} is damaged, or of a newer version`);
   return viewOf(parsed.data);
 }
 
@@ -66,7 +73,8 @@ function queuedView({ queued, endpoint }: EndpointRecord): RolloutView[] {
   return [{ ...view, state: 'queued', reason: 'Waits for the active rollout to end.' }];
 }
 
-function readable<T>(read: () => T): T[] {
+/** What can be read, or nothing where it is damaged, which is reported. */
+function whole<T>(read: () => T): T[] {
   try {
     return [read()];
   } catch (error) {

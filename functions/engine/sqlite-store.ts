@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
 import type { ArchivedRollout, Commit, CommitResult, Page, Stored, StorePort } from './ports.ts';
+import { storedJson } from './stored-json.ts';
 
 const SCHEMA_VERSION = 1;
 
@@ -29,7 +30,7 @@ const schema = `
 /** To SQLite a negative limit is none, and every key comes after the empty text. */
 const everything: Page = { after: null, limit: -1 };
 
-const json = z.string().transform((text): unknown => JSON.parse(text));
+const json = z.string().transform(storedJson);
 
 const recordRow = z.object({ key: z.string(), revision: z.int(), data: json });
 const journalRow = z.object({ rollout: z.string(), at: z.number(), sequence: z.int(), data: json });

@@ -13,7 +13,7 @@ import { observedModels } from './perform.ts';
 import type { tickMessageSchema } from './messages.ts';
 import type { BusPort, Ports, Stored } from './ports.ts';
 import { sendAttention, topics } from './publish.ts';
-import { type Loaded, parseStored } from './records.ts';
+import { parseStored, readable } from './records.ts';
 
 /** Of the records that this instance worked on. */
 export interface TickSummary {
@@ -38,7 +38,7 @@ export async function tick(ports: Ports, observing: Observing, after: string | n
 }
 
 async function advance(ports: Ports, stored: Stored[], observing: Observing): Promise<TickSummary> {
-  const records = parseAll(stored);
+  const records = readable(stored);
   const events = await observe(
     ports,
     records.flatMap(({ record }) => record.active ?? []),
@@ -151,19 +151,6 @@ async function pauseUnlessActive(ports: Ports): Promise<void> {
   if (await ports.schedule.isPaused()) return;
   await ports.schedule.pause();
   if ((await ports.store.listActive({ after: null, limit: 1 })).length > 0) await ports.schedule.resume();
-}
-
-/** A record that cannot be read is reported, and does not stop the others. */
-function parseAll(stored: Stored[]): Loaded[] {
-  return stored.flatMap((one) => {
-    try {
-      return [parseStored(one)];
-    } catch (error) {
-      if (!(error instanceof PermanentError)) throw error;
-      log('CRITICAL', error.message, { endpoint: one.key });
-      return [];
-    }
-  });
 }
 
 async function guarded(what: string, work: () => Promise<unknown>): Promise<boolean> {

@@ -12,7 +12,7 @@ import type { MetricServiceClient } from '@google-cloud/monitoring/build/src/v3/
 import type { PubSub } from '@google-cloud/pubsub';
 import type { CloudSchedulerClient } from '@google-cloud/scheduler/build/src/v1/cloud_scheduler_client.js';
 import type { AuthClient } from 'google-auth-library';
-import type { ClientOptions } from 'google-gax';
+import type { ClientOptions, LongrunningDescriptor } from 'google-gax';
 import type { Environment } from '../engine/environment.ts';
 
 export interface Clients {
@@ -50,7 +50,9 @@ export function googleClients(environment: Environment): Clients {
     endpoints: once(
       async () => {
         const module = await import('@google-cloud/aiplatform/build/src/v1/endpoint_service_client.js');
-        return new module.EndpointServiceClient(await vertex());
+        const client = new module.EndpointServiceClient(await vertex());
+        takeAnyOutcome(client.descriptors.longrunning);
+        return client;
       },
       (client) => client.close(),
     ),
@@ -175,6 +177,27 @@ function lifetime(): Lifetime {
     async close() {
       await Promise.all(closers.splice(0).map((close) => close()));
     },
+  };
+}
+
+/**
+ * The client decodes what an operation came to, which nobody reads, inside a callback of gRPC's: bytes that are no such
+ * message would end the process there. They are taken for a message without fields.
+ */
+function takeAnyOutcome(operations: Record<string, LongrunningDescriptor>): void {
+  for (const operation of Object.values(operations)) {
+    operation.responseDecoder = takingAnything(operation.responseDecoder);
+    operation.metadataDecoder = takingAnything(operation.metadataDecoder);
+  }
+}
+
+function takingAnything(decode: LongrunningDescriptor['responseDecoder']): LongrunningDescriptor['responseDecoder'] {
+  return (bytes) => {
+    try {
+      return decode(bytes);
+    } catch {
+      return decode(new Uint8Array());
+    }
   };
 }
 

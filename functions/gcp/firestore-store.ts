@@ -10,14 +10,15 @@ import type { DocumentReference, DocumentSnapshot, Firestore, Query, Timestamp }
 import { z } from 'zod';
 import { PermanentError, TransientError } from '../engine/errors.ts';
 import { limits } from '../engine/limits.ts';
+import { log } from '../engine/log.ts';
 import type { ArchivedRollout, Commit, CommitResult, JournalEntry, Page, Stored, StorePort } from '../engine/ports.ts';
+import { storedJson } from '../engine/stored-json.ts';
 import type { RecordClients } from './clients.ts';
 import { call, parseReply } from './status.ts';
 
 /** JSON as text: Firestore's own values know no nested arrays, and would index every field of a snapshot. */
-const json = z.string().transform((text): unknown => JSON.parse(text));
+const json = z.string().transform(storedJson);
 
-const recordSchema = z.object({ data: json });
 const journalSchema = z.object({ at: z.number(), sequence: z.int(), data: json });
 const rolloutSchema = z.object({ key: z.string(), startedAt: z.number(), endedAt: z.number().nullable(), data: json });
 
@@ -71,18 +72,16 @@ export function firestoreStore(clients: Pick<RecordClients, 'firestore'>): Store
     listRollouts: (limit) =>
       ask('List rollouts', async (firestore) => {
         const found = await firestore.collection('rollouts').orderBy('startedAt', 'desc').limit(limit).get();
-        return found.docs.map(archivedOf);
+        return readable(found.docs, archivedOf);
       }),
 
     listJournal: (rollout, limit) =>
       ask(`List journal of ${rollout}`, async (firestore) => {
         // Without an order of its own a query is ordered by document id, which begins with the time.
         const found = await rolloutAt(firestore, rollout).collection('journal').limit(limit).get();
-        return found.docs.map(
-          (document): JournalEntry => ({
-            rollout,
-            ...parseReply(document.ref.path, journalSchema, document.data()),
-          }),
+        return readable(
+          found.docs,
+          (document): JournalEntry => ({ rollout, ...parseReply(document.ref.path, journalSchema, document.data()) }),
         );
       }),
 
@@ -169,14 +168,35 @@ function journalAt(firestore: Firestore, { rollout, sequence }: JournalEntry): D
 }
 
 function storedOf(snapshot: DocumentSnapshot): Stored {
-  const { data } = parseReply(snapshot.ref.path, recordSchema, snapshot.data());
   if (snapshot.updateTime === undefined)
     throw new PermanentError('internal', `${snapshot.ref.path} has no update time`);
-  return { key: snapshot.id, data, revision: revisionOf(snapshot.updateTime) };
+  return { key: snapshot.id, data: storedJson(snapshot.get('data')), revision: revisionOf(snapshot.updateTime) };
 }
 
 function archivedOf(snapshot: DocumentSnapshot): ArchivedRollout {
-  return { id: decodeURIComponent(snapshot.id), ...parseReply(snapshot.ref.path, rolloutSchema, snapshot.data()) };
+  return { id: decodedId(snapshot.id), ...parseReply(snapshot.ref.path, rolloutSchema, snapshot.data()) };
+}
+
+/** Ids that others made need not be encoded as ours are. */
+function decodedId(id: string): string {
+  try {
+    return decodeURIComponent(id);
+  } catch {
+    return id;
+  }
+}
+
+/** Of documents that somebody else wrote to, those that can still be read. The others are reported, and hide none of these. */
+function readable<T>(documents: DocumentSnapshot[], read: (document: DocumentSnapshot) => T): T[] {
+  return documents.flatMap((document) => {
+    try {
+      return [read(document)];
+    } catch (error) {
+      if (!(error instanceof PermanentError)) throw error;
+      log('CRITICAL', error.message);
+      return [];
+    }
+  });
 }
 
 function revisionOf(time: Timestamp): string {

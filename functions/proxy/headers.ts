@@ -1,6 +1,7 @@
 /** Which headers may pass? Those named here, and no other: in neither direction does a credential or a cookie travel. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { limits } from '../engine/limits.ts';
+import { deployedModelIdPattern } from './deployed-model-id.ts';
 import { type TraceContext, traceparentOf } from './trace-context.ts';
 
 const requestHeaders = ['accept', 'content-type'] as const;
@@ -27,7 +28,7 @@ const answerHeaders = [
 /** What a page of another origin may read of an answer, beside what every page may. */
 export const exposedHeaders: string = [...vertexHeaders, 'retry-after', 'x-rollouts-cache'].join(', ');
 
-/** As Vertex's headers say; null where they do not. */
+/** As Vertex's headers say; null where they do not, or say what no DeployedModel is called. */
 export interface ServedBy {
   deployedModelId: string | null;
   model: string | null;
@@ -72,8 +73,9 @@ export function callerHeaders(headers: IncomingHttpHeaders): Record<string, stri
 }
 
 export function servedBy(headers: IncomingHttpHeaders): ServedBy {
+  const id = text(headers['x-vertex-ai-deployed-model-id']);
   return {
-    deployedModelId: text(headers['x-vertex-ai-deployed-model-id']),
+    deployedModelId: id !== null && deployedModelIdPattern.test(id) ? id : null,
     model: text(headers['x-vertex-ai-model']),
     modelVersionId: text(headers['x-vertex-ai-model-version-id']),
   };

@@ -1,7 +1,7 @@
 /** What does the proxy serve? The same description for people and for generators, open at GET /openapi.json. */
 import { limits } from '../engine/limits.ts';
 import { pinHeader } from './pin.ts';
-import { deployedModelIdPattern } from './report.ts';
+import { deployedModelIdPattern } from './deployed-model-id.ts';
 
 const error = (description: string) => ({
   description,
@@ -184,7 +184,7 @@ export const openapi: string = JSON.stringify({
         required: ['deployedModelId', 'outcomes'],
         additionalProperties: false,
         properties: {
-          deployedModelId: { type: 'string', pattern: deployedModelIdPattern },
+          deployedModelId: { type: 'string', pattern: deployedModelIdPattern.source },
           outcomes: {
             type: 'object',
             description:

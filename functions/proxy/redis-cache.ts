@@ -8,11 +8,12 @@ import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
 import type { Clock } from '../engine/ports.ts';
 import type { AnswerStore, CachedAnswer } from './cache.ts';
+import { deployedModelIdPattern } from './deployed-model-id.ts';
 
 /** The first line of a value; the body follows. */
 const headSchema = z.strictObject({
   key: z.string(),
-  deployedModelId: z.string().regex(/^\d{1,20}$/),
+  deployedModelId: z.string().regex(deployedModelIdPattern),
   askedAt: z.number(),
   /** What a response's head would refuse, or smuggle, does not get there. */
   headers: z.record(z.string().regex(/^x-vertex-ai-[a-z-]{1,40}$/), z.string().regex(/^[\x20-\x7e]{1,1024}$/)),

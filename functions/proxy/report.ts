@@ -7,6 +7,7 @@ import type { Policy } from '../../machines/policy/policy.ts';
 import { limits } from '../engine/limits.ts';
 import { problemsOf } from '../engine/messages.ts';
 import { type ReportedKind, reportedChecks } from '../engine/reported.ts';
+import { deployedModelIdPattern } from './deployed-model-id.ts';
 
 export interface ReportedOutcome {
   deployedModelId: string;
@@ -18,13 +19,10 @@ export interface ReportedOutcome {
 
 export type Reports = { kind: 'read'; outcomes: ReportedOutcome[] } | { kind: 'problem'; text: string };
 
-/** Of a DeployedModel's id. */
-export const deployedModelIdPattern = '^\\d{1,20}$';
-
 const reportSchema = z.strictObject({
   deployedModelId: z
     .string()
-    .regex(new RegExp(deployedModelIdPattern), 'expected the digits that the prediction was answered with'),
+    .regex(deployedModelIdPattern, 'expected the digits that the prediction was answered with'),
   outcomes: z
     .record(z.string(), z.union([z.boolean(), z.number()], 'expected true, false or a number'))
     .refine((outcomes) => Object.keys(outcomes).length > 0, 'expected at least one check by its name'),

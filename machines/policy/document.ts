@@ -1,6 +1,6 @@
 /**
  * What does the owner's YAML say? Text in, a Policy or every problem out, each with its line and what to write instead.
- * Bounded: the text in bytes, aliases not at all, so that no document grows while it is read.
+ * Bounded: the text in bytes, its nesting in levels, aliases not at all, so that no document grows while it is read.
  */
 import {
   type ErrorCode,
@@ -8,8 +8,10 @@ import {
   isNode,
   isScalar,
   isSeq,
+  Lexer,
   LineCounter,
   parseDocument,
+  Parser,
   visit,
   type YAMLError,
 } from 'yaml';
@@ -22,6 +24,8 @@ import { documentSchema } from './schema.ts';
 
 /** A policy is a page; anything near this is not one. */
 export const POLICY_BYTES_MAX = 64 * 1024;
+/** A policy has seven levels. The parser calls itself once for each, and would run out of stack on a thousand. */
+const NESTING_MAX = 64;
 /** Beyond this many problems, the rest says nothing new. */
 const PROBLEMS_MAX = 100;
 /** Errors that leave the rest of the text readable, so that the rest is checked too. */
@@ -57,6 +61,8 @@ export function parsePolicy(text: string, doubts: (policy: Policy) => Doubt[] = 
   if (bytes > POLICY_BYTES_MAX) {
     return invalid([placed(`expected at most ${POLICY_BYTES_MAX} bytes, got ${bytes}`, null, null)]);
   }
+  const tooDeep = nestedTooDeeply(text);
+  if (tooDeep !== null) return invalid([tooDeep]);
   const lines = new LineCounter();
   const document = parseDocument(text, {
     lineCounter: lines,
@@ -91,6 +97,21 @@ export function parsePolicy(text: string, doubts: (policy: Policy) => Doubt[] = 
   if (findings.kind === 'invalid' || syntax.length > 0) return invalid([...syntax, ...findings.findings.map(place)]);
   const odd = document.warnings.map(({ message, pos }) => placed(firstLine(message), lines.linePos(pos[0]), null));
   return { kind: 'ok', policy: findings.policy, warnings: [...odd, ...findings.findings.map(place)] };
+}
+
+/** The parser's own tokens tell how deep it is, before anything is made of them. */
+function nestedTooDeeply(text: string): Problem | null {
+  const lines = new LineCounter();
+  lines.addNewLine(0);
+  const parser = new Parser(lines.addNewLine);
+  for (const lexeme of new Lexer().lex(text)) {
+    for (const _ of parser.next(lexeme)) continue;
+    if (parser.stack.length > NESTING_MAX) {
+      const message = `expected a policy, got one that is nested too deeply: more than ${NESTING_MAX} levels`;
+      return placed(message, lines.linePos(parser.offset), null);
+    }
+  }
+  return null;
 }
 
 /** Parses a policy that was decoded before, such as from a database. Its problems have a path, and no line. */

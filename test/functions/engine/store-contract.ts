@@ -27,8 +27,15 @@ async function committed(store: StorePort, wanted: Commit): Promise<string> {
   return result.revision;
 }
 
-/** @param open opens the store kept at a place; the same place twice means the same data, a new one is empty. */
-export function storeContract(name: string, open: (place: string) => Promise<StorePort>): void {
+/**
+ * @param open opens the store kept at a place; the same place twice means the same data, a new one is empty.
+ * @param damage puts a text where a record's JSON was, as no store would
+ */
+export function storeContract(
+  name: string,
+  open: (place: string) => Promise<StorePort>,
+  damage: (place: string, key: string, text: string) => Promise<void>,
+): void {
   let places = 0;
   const openNew = () => open(`place-${places++}`);
 
@@ -182,6 +189,25 @@ export function storeContract(name: string, open: (place: string) => Promise<Sto
       expect(await store.load(key)).toEqual({ key, data: 1, revision });
       expect(await store.isMarked('event-1')).toBe(false);
       expect(await store.listJournal('r1', 10)).toEqual(journal);
+    });
+  });
+
+  describe(`${name} was written to by somebody else`, () => {
+    test.for(['{"schema":', '', 'null and void', '[1,'])('a record that is %j hides no other', async (text) => {
+      const place = `place-${places++}`;
+      const store = await open(place);
+      await committed(store, change(null, 'whole', { key: 'l~1' }));
+      await committed(store, change(null, 'broken', { key: 'l~2' }));
+      await committed(store, change(null, 'whole', { key: 'l~3' }));
+      await damage(place, 'l~2', text);
+      const found = [
+        ['l~1', 'whole'],
+        ['l~2', text],
+        ['l~3', 'whole'],
+      ];
+      expect((await store.listActive()).map((stored) => [stored.key, stored.data])).toEqual(found);
+      expect((await store.listAll()).map((stored) => [stored.key, stored.data])).toEqual(found);
+      expect((await store.load('l~2'))?.data).toBe(text);
     });
   });
 

@@ -24,7 +24,16 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-storeContract('SQLite', (place) => Promise.resolve(open(place)));
+storeContract(
+  'SQLite',
+  (place) => Promise.resolve(open(place)),
+  (place, key, text) => {
+    const database = new DatabaseSync(join(folder, `${place}.db`));
+    database.prepare('UPDATE records SET data = ? WHERE key = ?').run(text, key);
+    database.close();
+    return Promise.resolve();
+  },
+);
 
 test('processes that open one file at the same time and write to it lose nothing', async () => {
   const path = join(folder, 'processes.db');

@@ -1,6 +1,6 @@
 import { Firestore, type WriteBatch } from '@google-cloud/firestore';
 import { PassThroughClient } from 'google-auth-library';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
 import { parseEnvironment } from '../../../functions/engine/environment.ts';
 import { type Clients, googleClients } from '../../../functions/gcp/clients.ts';
 import { firestoreStore } from '../../../functions/gcp/firestore-store.ts';
@@ -27,7 +27,43 @@ withFirestoreEmulator('the Firestore store', (emulator) => {
 
   afterAll(() => Promise.all([...opened.values()].map((clients) => clients.close())));
 
-  storeContract('Firestore', (place) => Promise.resolve(firestoreStore(clientsOf(place))));
+  storeContract(
+    'Firestore',
+    (place) => Promise.resolve(firestoreStore(clientsOf(place))),
+    async (place, key, text) => {
+      const firestore = await clientsOf(place).firestore();
+      await firestore.collection('rollout-endpoints').doc(key).update({ data: text });
+    },
+  );
+
+  test('documents that are none of ours hide no others, and are reported', async () => {
+    const place = 'strangers';
+    const firestore = await clientsOf(place).firestore();
+    const store = firestoreStore(clientsOf(place));
+    const journal = [{ rollout: 'r1', at: 1, sequence: 0, data: 'known' }];
+    const archive = [{ id: 'r1', key: 'l~1', startedAt: 1, endedAt: null, data: 'known' }];
+    const change = { key: 'l~1', expected: null, data: 'known', isActive: true, journal, marks: [], archive };
+    await store.commit(change);
+    await firestore.collection('rollout-endpoints').doc('l~0').set({ isActive: true });
+    await firestore.collection('rollout-endpoints').doc('l~2').set({ isActive: true, data: 7 });
+    await firestore.collection('rollouts').doc('100%').set({ startedAt: 'yesterday' });
+    await firestore.collection('rollouts').doc('r1').collection('journal').doc('note').set({ text: 'a note' });
+
+    const lines = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+    const active = await store.listActive();
+    const rollouts = await store.listRollouts(10);
+    const entries = await store.listJournal('r1', 10);
+    const said = lines.mock.calls.map(([line]) => String(line)).filter((line) => line.includes('"CRITICAL"'));
+    lines.mockRestore();
+
+    expect(active.map(({ data }) => data)).toEqual([undefined, 'known', 7]);
+    expect(rollouts).toEqual(archive);
+    expect(entries).toEqual(journal);
+    expect(said).toEqual([
+      expect.stringContaining('rollouts/100%: the reply is not'),
+      expect.stringContaining('rollouts/r1/journal/note: the reply is not'),
+    ]);
+  });
 
   test('a commit that was made, but whose answer was lost, is made once and seen as made', async () => {
     const place = 'lost-answer';
