@@ -26,7 +26,7 @@ export const limits = {
   problemCharsMax: 300,
   /** Of a message that quotes what came, in the log; Cloud Logging takes 256 KiB. */
   loggedCharsMax: 8 * 1024,
-  /** Requests in one reported window: 200,000 a second for two months. Sums of them stay exact. */
+  /** Requests in one window, reported or read: 200,000 a second for two months. Sums of them stay exact. */
   countMax: 1e12,
   /** Periods in one answer, the newest: three hours at Google's minute. */
   evidencePeriodsMax: 180,

@@ -13,7 +13,7 @@ import { observedModels } from './perform.ts';
 import type { tickMessageSchema } from './messages.ts';
 import type { BusPort, Ports, Stored } from './ports.ts';
 import { sendAttention, topics } from './publish.ts';
-import { parseStored, readable } from './records.ts';
+import { type Loaded, parseStored, readable } from './records.ts';
 
 /** Of the records that this instance worked on. */
 export interface TickSummary {
@@ -48,11 +48,22 @@ async function advance(ports: Ports, stored: Stored[], observing: Observing): Pr
     records.filter(({ record }) => record.active !== null).map(({ record }, i) => [record.endpoint, events[i] ?? []]),
   );
   const results = await mapLimited(records, limits.concurrencyMax, (loaded) => {
-    const { record } = loaded;
-    const all: RecordEvent[] = [...(seen.get(record.endpoint) ?? []), { type: 'clock.ticked', at: ports.now() }];
-    return guarded(record.endpoint, () => handle(ports, record.endpoint, all, { base: loaded }));
+    const { endpoint } = loaded.record;
+    return guarded(endpoint, () => advanceOne(ports, loaded, seen.get(endpoint) ?? []));
   });
   return { active: stored.length, failed: stored.length - results.filter((isDone) => isDone).length };
+}
+
+async function advanceOne(ports: Ports, base: Loaded, seen: RecordEvent[]): Promise<void> {
+  const { endpoint } = base.record;
+  const ticked = (): RecordEvent => ({ type: 'clock.ticked', at: ports.now() });
+  try {
+    await handle(ports, endpoint, [...seen, ticked()], { base });
+  } catch (error) {
+    // What it stumbled over may come again each minute. Without it time passes, so that the state's deadline is met.
+    if (!(error instanceof TransientError) && seen.length > 0) await handle(ports, endpoint, [ticked()]);
+    throw error;
+  }
 }
 
 type Part = z.infer<typeof tickMessageSchema>;

@@ -9,6 +9,7 @@ import {
   type Evidence,
   type EvidenceWindow,
   evidenceSchema,
+  greatestIn,
   noCounts,
   UNATTRIBUTED,
   type VariantCounts,
@@ -179,11 +180,19 @@ function addSignals(variants: Record<string, VariantCounts>, endAt: number, peri
 
 /** Numbers that are sound one by one may not be so together, such as a sum that is not exact any more. */
 function sound(evidence: Evidence): Evidence {
-  const parsed = evidenceSchema.safeParse(evidence);
-  if (parsed.success) return evidence;
-  const [issue] = parsed.error.issues;
-  const why = `The numbers of this window do not go together (${issue?.path.join('.')}: ${issue?.message}); it is left out.`;
+  const problem = problemOf(evidence);
+  if (problem === null) return evidence;
+  const why = `The numbers of this window do not go together (${problem}); it is left out.`;
   return { ...evidence, variants: {}, notes: fitting([...(evidence.notes ?? []), why]) };
+}
+
+function problemOf(evidence: Evidence): string | null {
+  const [issue] = evidenceSchema.safeParse(evidence).error?.issues ?? [];
+  if (issue !== undefined) return `${issue.path.join('.')}: ${issue.message}`;
+  const [id] = Object.entries(evidence.variants).find(([, counts]) => greatestIn(counts) > limits.countMax) ?? [];
+  return id === undefined
+    ? null
+    : `variants.${id}: more than ${limits.countMax}, which no endpoint serves in one window`;
 }
 
 function hasRequests({ variants }: Evidence): boolean {

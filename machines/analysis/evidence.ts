@@ -80,6 +80,19 @@ export function addCounts(a: VariantCounts, b: VariantCounts): VariantCounts {
   };
 }
 
+/** The greatest number that adding it makes greater: its requests, the values of a histogram, or the trials of a signal. */
+export function greatestIn({ requests, latencyMs, predictions = noHistogram, signals = {} }: VariantCounts): number {
+  const inSignals = Object.values(signals).map((signal) => {
+    if ('hits' in signal) return signal.trials;
+    return 'bounds' in signal ? valuesIn(signal) : 0;
+  });
+  return Math.max(requests, valuesIn(latencyMs), valuesIn(predictions), ...inSignals);
+}
+
+function valuesIn({ counts }: Histogram): number {
+  return counts.reduce((sum, value) => sum + value, 0);
+}
+
 /** Counts and histograms add; of two values the greater stays. What a name no longer means what it did, the later one stands. */
 function addSignals(a: Signals = {}, b: Signals = {}): Signals {
   const sum = { ...a };

@@ -12,6 +12,7 @@ import {
   addCounts,
   type Evidence,
   type EvidenceWindow,
+  greatestIn,
   noCounts,
   quantileMs,
   UNATTRIBUTED,
@@ -121,6 +122,7 @@ export function refusal(state: TallyState, evidence: Evidence, memory: Memory): 
   if (state.effectAt === null && sourceOf(evidence) === 'proxy') return 'the canary takes no traffic yet';
   if (state.effectAt !== null && window.fromAt < state.effectAt) return 'the window begins before the step took effect';
   if (window.fromAt === window.toAt) return 'the window is empty';
+  if (isBeyondCounting(state[sourceOf(evidence)], evidence)) return 'its counts are too large to be added';
   const covered = state.covered[source];
   if (covered === undefined) {
     const isFull = Object.keys(state.covered).length >= memory.sourcesMax;
@@ -129,6 +131,12 @@ export function refusal(state: TallyState, evidence: Evidence, memory: Memory): 
   if (covered.starts.includes(window.fromAt)) return 'the window was counted before';
   const isTooOld = covered.starts.length >= memory.windowsMax && window.fromAt < (covered.starts[0] ?? 0);
   return isTooOld ? 'the window is too old to be told from a copy' : null;
+}
+
+/** Past 2^53 sums are not exact any more, and the record's schema refuses them: the rollout could do nothing else either. */
+function isBeyondCounting({ rollout, unattributed }: Tally, { variants }: Evidence): boolean {
+  const before = Math.max(...[rollout.canary, rollout.stable, unattributed].map(greatestIn));
+  return Object.values(variants).reduce((sum, counts) => sum + greatestIn(counts), before) > Number.MAX_SAFE_INTEGER;
 }
 
 /** Adds evidence that refusal() let pass. Before the first share it is stable's past, for both sources alike. */

@@ -18,7 +18,7 @@ import {
 import type { z } from 'zod';
 import { closest } from './closest.ts';
 import { type Doubt, doubtsOf } from './doubts.ts';
-import { insteadOf, shown } from './fields.ts';
+import { insteadOf, shortened, shown } from './fields.ts';
 import type { Policy } from './policy.ts';
 import { documentSchema } from './schema.ts';
 
@@ -28,6 +28,7 @@ export const POLICY_BYTES_MAX = 64 * 1024;
 const NESTING_MAX = 64;
 /** Beyond this many problems, the rest says nothing new. */
 const PROBLEMS_MAX = 100;
+const PARSER_CHARS_MAX = 300;
 /** Errors that leave the rest of the text readable, so that the rest is checked too. */
 const READABLE_ERRORS: ReadonlySet<ErrorCode> = new Set(['DUPLICATE_KEY', 'MULTIPLE_DOCS']);
 
@@ -77,7 +78,7 @@ export function parsePolicy(text: string, doubts: (policy: Policy) => Doubt[] = 
   if (!document.errors.every(({ code }) => READABLE_ERRORS.has(code))) return invalid(syntax);
   visit(document, {
     Alias: (_, { source, range }) => {
-      const message = `expected a value, got the alias *${source}; a policy is read without aliases`;
+      const message = `expected a value, got the alias *${shortened(source)}; a policy is read without aliases`;
       syntax.push(placed(message, lines.linePos(range?.[0] ?? 0), 'the value itself'));
     },
   });
@@ -192,7 +193,8 @@ function reworded({ code, message }: YAMLError): { message: string; instead: str
 function formatPath(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, segment) => {
     if (typeof segment === 'number') return `${text}[${segment}]`;
-    return text === '' ? String(segment) : `${text}.${String(segment)}`;
+    const key = shortened(String(segment));
+    return text === '' ? key : `${text}.${key}`;
   }, '');
 }
 
@@ -204,8 +206,9 @@ function position(at: LinePos | null): { line: number | null; column: number | n
   return { line: at?.line ?? null, column: at?.col ?? null };
 }
 
+/** Of what the parser says, which may quote a line of any length. */
 function firstLine(text: string): string {
-  return text.split('\n')[0] ?? '';
+  return (text.split('\n')[0] ?? '').slice(0, PARSER_CHARS_MAX);
 }
 
 function invalid(problems: Problem[]): ParsedPolicy {

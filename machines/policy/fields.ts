@@ -172,7 +172,9 @@ export function refuse(context: Context, complaint: Complaint): never {
 
 /** As shown(), with the keys of a mapping. */
 export function shownKeys(value: unknown): string {
-  return isMapping(value) ? `a mapping with ${Object.keys(value).slice(0, 5).join(', ') || 'nothing'}` : shown(value);
+  return isMapping(value)
+    ? `a mapping with ${Object.keys(value).slice(0, 5).map(shortened).join(', ') || 'nothing'}`
+    : shown(value);
 }
 
 function isWhole(value: unknown, min: number, max: number): value is number {
@@ -190,6 +192,10 @@ export function shown(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'a mapping';
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return `a ${typeof value}`;
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return shortened(typeof value === 'string' ? JSON.stringify(value) : String(value));
+}
+
+/** What an author wrote, as a message quotes it. */
+export function shortened(text: string): string {
   return text.length <= 80 ? text : `${text.slice(0, 79)}…`;
 }

@@ -9,6 +9,7 @@ import { topics } from '../../../functions/engine/publish.ts';
 import { openSqliteStore } from '../../../functions/engine/sqlite-store.ts';
 import { reconcile, tick } from '../../../functions/engine/tick.ts';
 import type { Evidence } from '../../../machines/analysis/evidence.ts';
+import { parseRecord } from '../../../machines/rollout/record.ts';
 import { policyOf } from '../../machines/rollout/life.ts';
 import { endpoint, laboratory, model } from '../../simulation/laboratory.ts';
 import { aMinuteOf, canaryId, minuteMs, patientPolicy, stableId, watchedUntil, watcher } from './watchers.ts';
@@ -73,6 +74,25 @@ describe('a tick over many rollouts', () => {
     expect(await tick(ports, observing)).toEqual({ active: 3, failed: 1 });
     expect(await tick(ports, observing, watcher(1).commit.key)).toEqual({ active: 1, failed: 1 });
     expect(isPaused()).toBe(false);
+  });
+
+  it('lets time pass for one whose evidence cannot be digested, so that its deadline is met', async () => {
+    await watchers(2);
+    const [first, second] = [watcher(0).commit.key, watcher(1).commit.key];
+    const { ports } = world({ at: watchedUntil + 8 * 24 * 60 * minuteMs });
+    const { metrics } = ports;
+    const broken = { ...aMinuteOf(20), requests: Number.NaN };
+    ports.metrics = {
+      read: async (asked) => {
+        const [bad = [], ...good] = await metrics.read(asked);
+        return [bad.map((evidence) => ({ ...evidence, variants: { [canaryId]: broken } })), ...good];
+      },
+    };
+    expect(await tick(ports, observing)).toEqual({ active: 2, failed: 1 });
+    const pausedBy = async (key: string) =>
+      parseRecord((await store.load(key))?.data).data?.active?.context.paused?.reason;
+    expect(await pausedBy(first)).toContain('No conclusion');
+    expect(await pausedBy(second)).toBeUndefined();
   });
 });
 

@@ -374,6 +374,14 @@ test('latencies that cannot be so are left out for all variants, and requests st
   expect(evidence[0]?.notes?.join()).toContain('Latencies of DeployedModel 101');
 });
 
+test('counts that no endpoint reaches are refused before many of them make a sum that is not exact', async () => {
+  const [first] = await hostile(series(canary, [[1, int(limits.countMax)]]));
+  expect(first?.variants).toMatchObject({ 101: { requests: limits.countMax } });
+  const [second] = await hostile(series(canary, [[1, int(limits.countMax + 1)]]));
+  expect(second?.variants).toEqual({});
+  expect(second?.notes?.join()).toContain('variants.101: more than 1000000000000, which no endpoint serves');
+});
+
 test('sums that are not exact any more are refused', async () => {
   const most = int(Number.MAX_SAFE_INTEGER);
   const [first] = await hostile(series(canary, [[1, most]]), series({ ...canary, response_code: '404' }, [[1, most]]));

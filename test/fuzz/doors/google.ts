@@ -313,6 +313,8 @@ async function open(): Promise<OpenDoor<Told>> {
     BIGQUERY_EMULATOR_HOST: httpHost,
   });
   const { ports } = wireUp(environment);
+  // Clients are loaded when they are first asked, for which no input is to blame.
+  for (const one of [...Object.values(asks), metrics]) await answerTo(ports, one);
   return {
     async admit(input) {
       told = input;

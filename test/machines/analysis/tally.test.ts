@@ -64,6 +64,21 @@ describe('a tally', () => {
     );
   });
 
+  it('refuses what would make a sum that is not exact any more, and takes what is left of its source', () => {
+    const most = Number.MAX_SAFE_INTEGER;
+    // Four variants with the same counts: two of them are stable, and their sum must be exact too.
+    const large = seen(100, 200, 'monitoring', most / 4 - 2);
+    expect(refusal(step, large, memory)).toBeNull();
+    const state = after(step, large);
+    expect(tallyStateSchema.parse(state)).toEqual(state);
+    expect(refusal(state, seen(200, 300, 'monitoring', most / 4), memory)).toContain('too large to be added');
+    expect(refusal(state, seen(200, 300), memory)).toBeNull();
+    expect(refusal(state, seen(200, 300, 'proxy a', most / 4 - 2), memory)).toBeNull();
+    const signals = { checked: { hits: 0, trials: most } };
+    const told = { ...seen(200, 300), variants: { c: { requests: 0, errors: 0, latencyMs: noHistogram, signals } } };
+    expect(refusal(state, told, memory)).toContain('too large to be added');
+  });
+
   it('takes what Monitoring shows before the first share for stable’s past, of both sources, and for nothing else', () => {
     const past = after(emptyTally, seen(0, 60_000), seen(60_000, 120_000));
     expect(refusal(past, seen(60_000, 120_000), memory)).toContain('counted before');
