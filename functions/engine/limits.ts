@@ -162,6 +162,12 @@ export const limits = {
   /** Retries per first attempt, and how many may be saved for a bad moment. */
   retryRatio: 0.1,
   retriesSavedMax: 10,
+  /** Reconcile's schedule, as Terraform has it. */
+  reconcileMs: 10 * 60 * 1000,
+  /** Whoever a rollout waits for is told at once, and then so often. */
+  remindMs: 24 * 60 * 60 * 1000,
+  /** What an ended rollout left deployed is looked for so long: a thousand tries. Later, `rollouts doctor` finds it. */
+  leftoversMs: 7 * 24 * 60 * 60 * 1000,
   /** Ended rollouts and journals are kept so long: more than a year, for an audit. */
   historyKeepMs: 400 * 86_400_000,
 } as const;

@@ -1,7 +1,6 @@
 /** What is due? Looks at many active rollouts together, then decides and performs for each. */
 import type { z } from 'zod';
 import type { RecordEvent } from '../../machines/rollout/decide.ts';
-import { answerSplit } from '../../machines/rollout/effects.ts';
 import { type BlessingContext, findLostBlessing } from './blessings.ts';
 import { mapLimited } from './concurrency.ts';
 import { PermanentError, TransientError } from './errors.ts';
@@ -9,11 +8,11 @@ import { limits } from './limits.ts';
 import { log } from './log.ts';
 import { handle } from './loop.ts';
 import { observe, type Observing } from './observe.ts';
-import { observedModels } from './perform.ts';
 import type { tickMessageSchema } from './messages.ts';
 import type { BusPort, Ports, Stored } from './ports.ts';
-import { sendAttention, topics } from './publish.ts';
+import { topics } from './publish.ts';
 import { type Loaded, parseStored, readable } from './records.ts';
+import { repair } from './repairs.ts';
 
 /** Of the records that this instance worked on. */
 export interface TickSummary {
@@ -99,7 +98,7 @@ async function passOn(bus: BusPort, part: Part): Promise<boolean> {
 
 /**
  * Compares the world with the records, and repairs: a blessing no event told of, a tick job that is paused while
- * something is active, a split that somebody else changed, a deployment that nobody owns and that bills.
+ * something is active, and what is wrong with each endpoint.
  */
 export async function reconcile(
   context: BlessingContext,
@@ -111,7 +110,8 @@ export async function reconcile(
   if (after === null) await findLostBlessings(context);
   for await (const page of pagesOf(ports, 'reconcile', after)) {
     // One after the other: Vertex AI allows 600 such reads a minute, and nothing here is urgent.
-    for (const stored of page) if (!(await guarded(stored.key, () => reconcileRecord(ports, stored)))) part.failed += 1;
+    for (const stored of page)
+      if (!(await guarded(stored.key, async () => repair(ports, parseStored(stored))))) part.failed += 1;
   }
   if (after !== null) return part;
   const summary = await tick(ports, observing);
@@ -127,34 +127,6 @@ async function findLostBlessings(context: BlessingContext): Promise<void> {
     const { policies } = await context.ports.policies.list();
     for (const policy of policies) await guarded(policy.name, () => findLostBlessing(context, policy));
   });
-}
-
-async function reconcileRecord(ports: Ports, stored: Stored): Promise<void> {
-  const loaded = parseStored(stored);
-  const { active, endpoint, history } = loaded.record;
-  const gone = history.filter(({ state, rollout }) => state !== 'promoted' && rollout !== active?.context.id);
-  const mayBeForeign = active !== null && active.context.effectAt !== null;
-  if (!mayBeForeign && gone.length === 0) return;
-  const view = await ports.endpoints.read(endpoint);
-  if (mayBeForeign) {
-    const models = view.deployedModels.map(({ id }) => ({ id, canServe: true }));
-    const answer = answerSplit(active, { split: view.split, models });
-    if (answer.kind === 'foreign') {
-      const { generation } = active.context.traffic;
-      const found = { found: answer.found, models: observedModels(view), generation };
-      await handle(ports, endpoint, [{ type: 'traffic.foreign', at: ports.now(), ...found }], { base: loaded });
-    }
-  }
-  for (const ended of gone) {
-    const orphan = view.deployedModels.find(({ displayName }) => displayName === ended.rollout);
-    // What a later rollout found serving is its stable, whoever deployed it.
-    const isStable = active?.context.stableModels.some(({ id }) => id === orphan?.id) === true;
-    if (orphan === undefined || isStable || (view.split[orphan.id] ?? 0) > 0) continue;
-    const text = `DeployedModel ${orphan.id} of rollout ${ended.rollout} (${ended.state}) was still deployed on ${endpoint}; it bills, and is removed.`;
-    log('WARNING', text);
-    await ports.endpoints.undeploy(endpoint, orphan.id);
-    await sendAttention(ports.bus, { subject: ended.rollout, text, at: ports.now() });
-  }
 }
 
 /** Pauses the tick job, then looks again: a blessing commits first and resumes after, so one of us sees the other. */

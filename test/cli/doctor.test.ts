@@ -6,6 +6,7 @@ import type { Finding } from '../../cli/doctor/checkup.ts';
 import { permissionsOf, uses } from '../../cli/doctor/permissions.ts';
 import { main } from '../../cli/rollouts.ts';
 import { functionNames } from '../../cli/start/places.ts';
+import { emptyRecord } from '../../machines/rollout/record.ts';
 import { endpointKey } from '../../machines/rollout/resource-name.ts';
 import { needed, published } from '../terraform/needs.ts';
 import { watcher } from '../functions/engine/watchers.ts';
@@ -227,13 +228,13 @@ describe('what cannot be read is found', () => {
       expect.stringMatching(/^records: .*us-central1~damaged is damaged at .*runbooks/),
       expect.stringMatching(/^records: .*us-central1~newer was written by a newer version \(schema 99.*upgrade/),
     ]);
-    const { commit } = watcher(2);
-    for (const [key, result] of [
-      ['us-central1~damaged', damaged],
-      ['us-central1~newer', newer],
+    for (const [id, result] of [
+      ['damaged', damaged],
+      ['newer', newer],
     ] as const) {
       const expected = result.kind === 'committed' ? result.revision : null;
-      await installation.store.commit({ ...commit, key, expected, isActive: false });
+      const data = emptyRecord(`projects/demo-project/locations/us-central1/endpoints/${id}`);
+      await installation.store.commit({ ...base, key: `us-central1~${id}`, expected, data });
     }
     expect(await problemsOf()).toEqual([]);
   });

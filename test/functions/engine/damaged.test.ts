@@ -56,11 +56,11 @@ describe('an alert', () => {
   it('that says where its endpoint is reads no other record', async () => {
     await put(endpointKey(near), recordOn(near));
     await put(endpointKey(far), 'damaged');
-    vi.spyOn(store, 'listActive');
+    const listed = vi.spyOn(store, 'listActive');
     const outcome = await incident(ports(), alert({ endpoint_id: '7', location: 'us-central1' }));
     expect(outcome).toEqual({ kind: 'done', text: `${near}: applied` });
     expect(await pausedOn(near)).toBe(true);
-    expect(store.listActive).not.toHaveBeenCalled();
+    expect(listed).not.toHaveBeenCalled();
   });
 
   it('that does not say where is looked for page by page, and acts where the record is whole', async () => {
