@@ -23,7 +23,7 @@ import type { Policy } from './policy.ts';
 import { documentSchema } from './schema.ts';
 
 /** A policy is a page; anything near this is not one. */
-export const POLICY_BYTES_MAX = 64 * 1024;
+export const POLICY_BYTES_MAX = 32 * 1024;
 /** A policy has seven levels. The parser calls itself once for each, and would run out of stack on a thousand. */
 const NESTING_MAX = 64;
 /** Beyond this many problems, the rest says nothing new. */

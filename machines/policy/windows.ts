@@ -4,6 +4,7 @@
  * both times; one that it skips is not waited for. The clock is an argument; only the time-zone tables of Intl are used.
  */
 import { closest } from './closest.ts';
+import { shown } from './fields.ts';
 import type { FreezeWindow } from './policy.ts';
 
 const DAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] as const;
@@ -49,28 +50,27 @@ export function isAlwaysFrozen(windows: readonly FreezeWindow[]): boolean {
 /** Parses the text form. The second day may be left out for a window within one day: `Fri 16:00 – 20:00 UTC`. */
 export function parseFreezeWindow(text: string): ParsedWindow {
   const found = FORM.exec(text.trim().replaceAll(/\s+/g, ' '));
-  if (found === null) return invalid(`expected a window such as ${EXAMPLE}, got ${JSON.stringify(text)}`, EXAMPLE);
+  if (found === null) return invalid(`expected a window such as ${EXAMPLE}, got ${shown(text)}`, EXAMPLE);
   const [, fromDay = '', fromHour, fromMinute, toDay = fromDay, toHour, toMinute, zone = ''] = found;
   for (const day of [fromDay, toDay]) {
     if (dayIndex(day) !== -1) continue;
-    return invalid(`expected a day (${DAYS.join(' ')}), got "${day}"`, closest(day.slice(0, 3), DAYS));
+    return invalid(`expected a day (${DAYS.join(' ')}), got ${shown(day)}`, closest(day.slice(0, 3), DAYS));
   }
   const timeZone = canonicalTimeZone(zone);
   if (timeZone === null) {
     const near = closest(zone, Intl.supportedValuesOf('timeZone'));
-    return invalid(`expected a time zone such as Europe/Zurich or UTC, got "${zone}"`, near);
+    return invalid(`expected a time zone such as Europe/Zurich or UTC, got ${shown(zone)}`, near);
   }
   const from = minutes(dayIndex(fromDay), Number(fromHour), Number(fromMinute));
   const to = minutes(dayIndex(toDay), Number(toHour), Number(toMinute));
-  if (from === null || to === null)
-    return invalid(`expected times from 00:00 to 24:00, got ${JSON.stringify(text)}`, null);
+  if (from === null || to === null) return invalid(`expected times from 00:00 to 24:00, got ${shown(text)}`, null);
   if (from % WEEK_MINUTES === to % WEEK_MINUTES && !(from === 0 && to === WEEK_MINUTES)) {
-    return invalid(`expected a window with a length, got one that begins where it ends: ${JSON.stringify(text)}`, null);
+    return invalid(`expected a window with a length, got one that begins where it ends: ${shown(text)}`, null);
   }
   if (dayIndex(fromDay) === dayIndex(toDay) && to < from) {
     const nextDay = DAYS[(dayIndex(fromDay) + 1) % DAYS.length] ?? '';
     const overnight = `"${fromDay} ${fromHour}:${fromMinute} – ${nextDay} ${toHour}:${toMinute} ${zone}"`;
-    return invalid(`expected an end after the beginning, got ${JSON.stringify(text)}`, overnight);
+    return invalid(`expected an end after the beginning, got ${shown(text)}`, overnight);
   }
   return { kind: 'ok', window: { fromMinuteOfWeek: from % WEEK_MINUTES, toMinuteOfWeek: to, timeZone, text } };
 }

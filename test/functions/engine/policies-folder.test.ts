@@ -42,7 +42,7 @@ test('a bad file is named with its line, and hides no good one', async () => {
   const { policies, problems } = await policiesFromFolder(folder).list();
   expect(policies.map(({ name }) => name)).toEqual(['a']);
   expect(problems.join('\n')).toContain(`${join(folder, 'bad.yaml')}:4:9 spec.mach: `);
-  expect(problems.join('\n')).toContain('huge.yaml: expected at most 65536 bytes, got 70000');
+  expect(problems.join('\n')).toContain('huge.yaml: expected at most 32768 bytes, got 70000');
   expect(problems.join('\n')).toContain('folder.yaml: expected a file');
 });
 

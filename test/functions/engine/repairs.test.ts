@@ -147,12 +147,13 @@ describe('reconcile finds what a rollout left behind', () => {
     await deployByHand(id, '77');
     const serving = (await deployed()).filter((one) => one !== '77');
     // By now the version that the rollout promoted goes by another name.
-    const { read } = lab.ports.endpoints;
-    lab.ports.endpoints.read = async (name) => {
-      const view = await read(name);
+    const { endpoints } = lab.ports;
+    const read = async (name: string) => {
+      const view = await endpoints.read(name);
       const renamed = view.deployedModels.map((one) => (one.id === '77' ? one : { ...one, displayName: 'another' }));
       return { ...view, deployedModels: renamed };
     };
+    lab.ports.endpoints = { ...endpoints, read };
     expect(await reconciledAfter(1)).toEqual([]);
     expect(warned()).toEqual([expect.stringContaining(`DeployedModel 77 of rollout ${id} (promoted) has no traffic`)]);
     expect(await reconciledAfter(daySeconds)).toEqual([expect.stringContaining('undeploy it if nobody needs it')]);

@@ -276,7 +276,7 @@ describe('a problem', () => {
     ['an alias', `${HEAD}a: &a { b: 1 }\nspec: *a\n`],
     ['a bomb of aliases', bomb()],
     ['brackets without end', '['.repeat(60_000)],
-    ['more than 64 KiB', `${SMALLEST}# ${'x'.repeat(64 * 1024)}\n`],
+    ['more than 32 KiB', `${SMALLEST}# ${'x'.repeat(32 * 1024)}\n`],
   ])('%s is a problem, not a crash', (_, text) => {
     expect(problems(text).length).toBeGreaterThan(0);
   });
