@@ -23,6 +23,7 @@ const errors = {
   405: error('The path wants another method.'),
   408: error('The body came too slowly.'),
   413: error('The body is too large.'),
+  431: error('A header that would go to the model is too long.'),
   429: tryLater('The caller asks more often than it may, or the upstream has too much to do.'),
   500: error('The model failed.'),
   502: error('The upstream broke off, refused the proxy, or gave an answer that :predict cannot carry.'),
@@ -31,6 +32,12 @@ const errors = {
   ),
   504: error('No whole answer in time.'),
 };
+
+/** Of a model that is passed on as it is, any of these may be the model's own answer, in its own words. */
+const anyBody = { '*/*': { schema: {} } };
+const rawErrors = Object.fromEntries(
+  Object.entries(errors).map(([code, described]) => [code, { ...described, content: anyBody }]),
+);
 
 const servedByHeaders = {
   'x-vertex-ai-deployed-model-id': {
@@ -43,7 +50,11 @@ const pinned = {
   parameters: [{ name: pinHeader, in: 'header', ...text('Whom to keep on one side of a rollout over two endpoints.') }],
 };
 
-const anyBody = { '*/*': { schema: {} } };
+const rawResponses = {
+  200: { description: "The model's answer.", headers: servedByHeaders, content: anyBody },
+  ...rawErrors,
+  default: { description: "The model's answer, with a status of its own.", headers: servedByHeaders, content: anyBody },
+};
 
 const operations = {
   predict: {
@@ -60,19 +71,30 @@ const operations = {
         content: { 'application/json': { schema: { $ref: '#/components/schemas/PredictResponse' } } },
       },
       ...errors,
+      default: {
+        description: 'The model answered with a status of its own.',
+        headers: servedByHeaders,
+        content: {
+          'application/json': {
+            schema: {
+              anyOf: [{ $ref: '#/components/schemas/Error' }, { $ref: '#/components/schemas/PredictResponse' }],
+            },
+          },
+        },
+      },
     },
   },
   rawPredict: {
     summary: 'Predict, with any body',
     description: "Passes the model's own status, type and bytes on, those of its errors included.",
     requestBody: { content: anyBody },
-    responses: { 200: { description: "The model's answer.", headers: servedByHeaders, content: anyBody }, ...errors },
+    responses: rawResponses,
   },
   streamRawPredict: {
     summary: 'Predict, with any body, and an answer that streams',
     description: 'As rawPredict; what the model sends is passed on at once.',
     requestBody: { content: anyBody },
-    responses: { 200: { description: "The model's answer.", headers: servedByHeaders, content: anyBody }, ...errors },
+    responses: rawResponses,
   },
   report: {
     summary: 'Report outcomes',
@@ -95,6 +117,7 @@ const operations = {
       405: errors[405],
       408: errors[408],
       413: errors[413],
+      431: errors[431],
       415: error('The body is compressed.'),
       429: tryLater('The caller asks more often than it may, or too many DeployedModels are reported of at once.'),
       503: tryLater('The list of endpoints cannot be read, or the proxy is full.'),
@@ -171,7 +194,7 @@ export const openapi: string = JSON.stringify({
       },
       PredictResponse: {
         type: 'object',
-        required: ['predictions'],
+        description: "The model's own object, which holds `predictions` if the model knows Vertex AI, and who served.",
         properties: {
           predictions: {},
           deployedModelId: { type: 'string' },

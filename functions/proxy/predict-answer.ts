@@ -36,7 +36,9 @@ function isGoogleError(answer: Buffer): boolean {
     const parsed: unknown = JSON.parse(answer.toString('utf8'));
     if (typeof parsed !== 'object' || parsed === null || !('error' in parsed)) return false;
     const { error } = parsed;
-    return typeof error === 'object' && error !== null && 'code' in error && 'message' in error;
+    if (typeof error !== 'object' || error === null) return false;
+    if (!('code' in error && 'message' in error && 'status' in error)) return false;
+    return Number.isInteger(error.code) && typeof error.message === 'string' && typeof error.status === 'string';
   } catch {
     return false;
   }

@@ -14,7 +14,7 @@ const documentSchema = z.object({
       parameters: z.array(z.object({ name: z.string(), in: z.literal('path'), required: z.literal(true) })).default([]),
       get: z.object({ responses: z.record(z.string(), z.unknown()) }).optional(),
       post: z
-        .object({ requestBody: z.unknown(), responses: z.record(z.string().regex(/^\d{3}$/), z.unknown()) })
+        .object({ requestBody: z.unknown(), responses: z.record(z.string().regex(/^(?:\d{3}|default)$/), z.unknown()) })
         .optional(),
     }),
   ),
