@@ -30,8 +30,8 @@ export const percent = scalar(
 export const innerPercent = scalar(
   'a percent above 0% and below 100%, such as 1%',
   (value) => {
-    const ratio = typeof value === 'string' ? parsePercentRatio(value) : null;
-    return ratio !== null && ratio > 0 && ratio < 1 ? ratio : null;
+    const ratio = typeof value === 'string' ? (parsePercentRatio(value) ?? 0) : 0;
+    return ratio > 0 && ratio < 1 ? ratio : null;
   },
   (value) => (typeof value === 'number' && value > 0 && value < 1 ? formatPercent(value) : null),
 );

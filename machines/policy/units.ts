@@ -2,8 +2,13 @@
 
 const DURATION = /^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$/;
 const PERCENT = /^(\d+(?:\.\d+)?)\s?%$/;
-const UNIT_MS = [86_400_000, 3_600_000, 60_000, 1000, 1] as const;
-const UNIT_NAMES = ['d', 'h', 'm', 's', 'ms'] as const;
+const UNITS = [
+  { name: 'd', ms: 86_400_000 },
+  { name: 'h', ms: 3_600_000 },
+  { name: 'm', ms: 60_000 },
+  { name: 's', ms: 1000 },
+  { name: 'ms', ms: 1 },
+] as const;
 
 /** A year: longer than any rollout, and far below where sums of milliseconds lose precision. */
 const DURATION_SECONDS_MAX = 366 * 86_400;
@@ -12,17 +17,17 @@ const DURATION_SECONDS_MAX = 366 * 86_400;
 export function parseDurationSeconds(text: string): number | null {
   const found = DURATION.exec(text);
   if (text === '' || found === null) return null;
-  const totalMs = UNIT_MS.reduce((sum, unitMs, i) => sum + unitMs * Number(found[i + 1] ?? 0), 0);
+  const totalMs = UNITS.reduce((sum, { ms }, i) => sum + ms * Number(found[i + 1] ?? 0), 0);
   return totalMs / 1000 <= DURATION_SECONDS_MAX ? totalMs / 1000 : null;
 }
 
 /** Writes seconds as parseDurationSeconds reads them, exact to the millisecond: 5400 is `1h30m`, 0 is `0s`. */
 export function formatDuration(seconds: number): string {
   let restMs = Math.round(seconds * 1000);
-  const parts = UNIT_MS.map((unitMs, i) => {
-    const amount = Math.floor(restMs / unitMs);
-    restMs -= amount * unitMs;
-    return amount === 0 ? '' : `${amount}${UNIT_NAMES[i] ?? ''}`;
+  const parts = UNITS.map(({ name, ms }) => {
+    const amount = Math.floor(restMs / ms);
+    restMs -= amount * ms;
+    return amount === 0 ? '' : `${amount}${name}`;
   });
   return parts.join('') || '0s';
 }

@@ -100,4 +100,6 @@ test('no policy speaks for a model in another location, or for what is no model'
   expect(matches(any, { model, labels: {} })).toBe(true);
   expect(matches(any, { model: model.replace('us-central1', 'europe-west1'), labels: {} })).toBe(false);
   expect(matches(any, { model: 'delays', labels: {} })).toBe(false);
+  expect(matches({ ...any, endpoint: 'nowhere' }, { model: 'delays', labels: {} })).toBe(false);
+  expect(matches({ ...any, endpoint: 'nowhere' }, { model, labels: {} })).toBe(false);
 });

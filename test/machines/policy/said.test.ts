@@ -137,6 +137,20 @@ const lines = [
   'strategy: true',
   'strategy: [ 1 ]',
   'strategy: { a: 1 }',
+  // One too deep: what JavaScript would make of it is not what was meant.
+  'keepStable: [ 5m ]',
+  'keepStable: [ 5 ]',
+  'analysis: { errorRate: { max: [ 5% ], margin: [ 0.5 ] } }',
+  'analysis: { falseRollbackRate: [ 1% ] }',
+  'analysis: { falseRollbackRate: [ 0.5 ] }',
+  'analysis: { minRequests: [ "50" ] }',
+  'analysis: { minRequests: "5000" }',
+  'analysis: { latency: { maxRatio: [ 2 ] } }',
+  'steps: [ { percent: [ 5 ] }, { percent: 100 } ]',
+  'deploy: { autoscaling: [ { metric: a.b/c, target: [ 60% ] } ] }',
+  'deploy: { machineType: [ n1 ] }',
+  'deploy: { serviceAccount: serving@project.iam.gserviceaccount.com }',
+  'onNewBlessing: [ queue ]',
 ];
 
 const ownChecks = [
@@ -225,6 +239,7 @@ const doubtful = [
   ruled(`quantile: {}, from: { promql: 'x{deployed_model_id="",le="",endpoint="{endpoint}"}[{window}]' }`),
   ruled(`limit: { max: 1 }, from: { promql: deployed_model_id }`),
   ruled(`limit: { max: 1 }, from: { modelMonitoring: ${monitor} }`),
+  ruled(`limit: { max: 1 }, from: { modelMonitoring: ${monitor}23 }`),
   ruled(`limit: { max: 1 }, dryRun: true, from: { modelMonitoring: ${monitor} }`),
   withLine(
     `analysis: { inconclusive: { after: 3h }, checks: [ { name: a, limit: { max: 1 }, from: { modelMonitoring: ${job} } } ] }`,

@@ -70,3 +70,8 @@ test('a near word is the one that was meant, and a far one is not guessed', () =
   expect(closest('maxreplicsa', known)).toBe('maxReplicas');
   expect(closest('colour', known)).toBeNull();
 });
+
+test('of two near words the nearer is meant, wherever it stands', () => {
+  expect(closest('pase', ['phrase', 'pause'])).toBe('pause');
+  expect(closest('pase', ['pause', 'phrase'])).toBe('pause');
+});

@@ -1,0 +1,461 @@
+/**
+ * What does the engine do, and what does it say? Lives in the laboratory: each call out, log line, message and outcome, as
+ * somebody has read them; and what it makes of every kind of message and environment.
+ */
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { z } from 'zod';
+import { mergeAliases } from '../../../emulator/world/aliases.ts';
+import { resolveVersion } from '../../../emulator/world/models.ts';
+import { bless, blessFromLog } from '../../../functions/engine/blessings.ts';
+import { command, evidence, incident } from '../../../functions/engine/commands.ts';
+import { parseEnvironment } from '../../../functions/engine/environment.ts';
+import { PermanentError, TransientError } from '../../../functions/engine/errors.ts';
+import * as messages from '../../../functions/engine/messages.ts';
+import type { OutgoingMessage } from '../../../functions/engine/ports.ts';
+import { sendDeadLetter } from '../../../functions/engine/publish.ts';
+import { listRollouts, readJournal, readRollout } from '../../../functions/engine/rollouts.ts';
+import { reconcile, tick } from '../../../functions/engine/tick.ts';
+import { policyOf } from '../../machines/rollout/life.ts';
+import { endpoint, type Laboratory, laboratory, type LaboratoryOptions, model } from '../../simulation/laboratory.ts';
+
+const observing = { periodMs: 1000 };
+const fields = z.record(z.string(), z.unknown());
+let lab: Laboratory;
+let lines: string[] = [];
+/** A call that fails, by its name and moment; each entry once. */
+let failures: [when: string, error: Error][] = [];
+
+beforeEach(() => {
+  lines = [];
+  failures = [];
+  vi.spyOn(process.stdout, 'write').mockImplementation((line) => {
+    const { severity, message, ...rest } = fields.parse(JSON.parse(String(line)));
+    say(`${String(severity)} ${String(message)} ${JSON.stringify(rest)}`);
+    return true;
+  });
+});
+
+afterEach(() => lab.close());
+
+function say(line: string): void {
+  const short = line
+    .replaceAll(endpoint, 'ENDPOINT')
+    .replaceAll(model, 'MODEL')
+    .replaceAll(/operations\/\d+/g, 'OPERATION');
+  lines.push(short.replace(/(Canary \d.{60}).{20,}?(?=$|")/, '$1…'));
+}
+
+function begin(options: LaboratoryOptions = {}) {
+  lab = laboratory({
+    requestsPerSecond: 100,
+    gate: async (call, moment) => {
+      if (moment === 'before' && !call.startsWith('store.') && call !== 'bus.publish') say(`  ${call}`);
+      const failing = failures.findIndex(([when]) => when === `${call} ${moment}`);
+      if (failing === -1) return;
+      const [failed] = failures.splice(failing, 1);
+      if (failed !== undefined) throw failed[1];
+    },
+    ...options,
+  });
+  const { ports } = lab;
+  lab.ports.bus.publish = (topic: string, sent: OutgoingMessage[]) => {
+    for (const { data, attributes } of sent)
+      say(`  ${topic} ${JSON.stringify(attributes)} ${Buffer.from(data).toString()}`);
+    return Promise.resolve();
+  };
+  return { ports, project: 'demo' };
+}
+
+async function ticks(seconds: number): Promise<void> {
+  for (let second = 0; second < seconds; second += 1) {
+    lab.pass(1);
+    say(`+1s`);
+    const { active, failed } = await tick(lab.ports, observing);
+    if (failed > 0 || active === 0) say(`  ${active} active, ${failed} failed`);
+  }
+}
+
+async function told(what: string, outcome: Promise<unknown>): Promise<void> {
+  const text = await outcome.then(JSON.stringify, (error: unknown) => `throws ${String(error)}`);
+  say(`= ${what}: ${text}`);
+}
+
+const blessing = (versionId: string, more: object = {}) => ({ eventId: `e${versionId}`, model, versionId, ...more });
+const order = (name: messages.CommandMessage['command'], more: object = {}) =>
+  command(lab.ports, { command: name, endpoint, by: 'ann', reason: 'test', commandId: name, ...more }, 'm');
+
+async function rollout(): Promise<string> {
+  const record = await lab.record();
+  return record?.active?.context.id ?? record?.history[0]?.rollout ?? '';
+}
+
+const unavailable = (message: string) => new TransientError('unavailable', message);
+
+it('a good version, step by step', async () => {
+  const context = begin();
+  await told('bless', bless(context, { ...blessing('2'), by: 'ann' }, 'm'));
+  await told('bless again', bless(context, { ...blessing('2') }, 'm'));
+  await ticks(30);
+  await told(
+    'list',
+    listRollouts(lab.ports.store).then((all) => all.map(({ id, state }) => [id, state])),
+  );
+  const journal = (await readJournal(lab.ports.store, await rollout())) ?? [];
+  for (const { at, event, by, from, to } of journal) say(`${at} ${event} ${by} ${from} ${to}`);
+  await expect(`${lines.join('\n')}\n`).toMatchFileSnapshot('told-good.golden');
+});
+
+it('a bad version, a world that fails now and then, and a person', async () => {
+  const context = begin({ behaviour: { 3: { errorRatio: 0.5 } } });
+  failures = [
+    ['endpoints.read before', unavailable('read')],
+    ['endpoints.deploy after', unavailable('the reply is lost')],
+    ['endpoints.readOperation before', unavailable('operation')],
+    ['metrics.read before', unavailable('metrics')],
+    ['endpoints.writeSplit before', new TransientError('conflict', 'etag')],
+  ];
+  await told('bless', bless(context, blessing('3'), 'm'));
+  await ticks(9);
+  failures = [
+    ['endpoints.writeSplit after', unavailable('the reply is lost')],
+    ['endpoints.undeploy before', new PermanentError('notFound', 'gone')],
+  ];
+  await ticks(9);
+  await told('abort', order('abort'));
+  await told('abort again', order('abort'));
+  await told('pause', order('pause', { rollout: await rollout(), endpoint: undefined }));
+  await told('retry', order('retry', { rollout: await rollout() }));
+  await told('retry again', order('retry'));
+  await told('another retry', order('retry', { commandId: 'other' }));
+  await told('another rollout', order('abort', { rollout: 'nobody', commandId: 'x' }));
+  await told(
+    'another endpoint',
+    order('abort', { rollout: await rollout(), endpoint: endpoint.replace(/1$/, '2'), commandId: 'y' }),
+  );
+  await told('abort', order('abort', { commandId: 'second', by: undefined, reason: undefined }));
+  await told(
+    'list',
+    listRollouts(lab.ports.store).then((all) => all.map(({ id, state, reason }) => [id, state, reason])),
+  );
+  await told('read', readRollout(lab.ports.store, 'nobody'));
+  await expect(`${lines.join('\n')}\n`).toMatchFileSnapshot('told-bad.golden');
+});
+
+it('alerts, evidence, and what somebody else does', async () => {
+  const context = begin({ policies: [policyOf('  onNewBlessing: queue\n')] });
+  const alert = (more: object) =>
+    incident(lab.ports, {
+      incident: {
+        incident_id: 'i1',
+        state: 'open',
+        resource: { labels: { endpoint_id: '1', location: 'us-central1' } },
+        ...more,
+      },
+    });
+  const counts = { requests: 500, errors: 400, latencyMs: { bounds: [20], counts: [500, 0] } };
+  const report = (
+    variants: Record<string, typeof counts & { signals?: Record<string, { hits: number; trials: number }> }>,
+    agoMs = 0,
+  ) =>
+    evidence(lab.ports, {
+      endpoint,
+      window: { from: lab.now() - agoMs - 1000, to: lab.now() - agoMs },
+      source: 'shop',
+      variants,
+    });
+  await told('evidence of nothing', report({ 1: counts }));
+  await told('an alert on nothing', alert({}));
+  await told('bless', bless(context, blessing('2'), 'm'));
+  await ticks(7);
+  const canaryId = (await lab.record())?.active?.context.canaryId ?? '';
+  await told('a closed alert', alert({ state: 'closed' }));
+  await told('an alert without an endpoint', alert({ resource: null }));
+  await told('an alert elsewhere', alert({ resource: { labels: { endpoint_id: '1', location: 'europe-west1' } } }));
+  await told('an alert', alert({ summary: 'errors' }));
+  await told('the same', alert({ policy_name: 'errors' }));
+  await told('resume', order('resume'));
+  lab.meddle({ 1: 40, [canaryId]: 60 });
+  await told('reconcile', reconcile(context, observing));
+  await told('resume', order('resume', { commandId: 'again' }));
+  await told('bless another', bless(context, blessing('4'), 'm'));
+  await told(
+    'list',
+    listRollouts(lab.ports.store).then((all) => all.map(({ id, state, reason }) => [id, state, reason])),
+  );
+  await told('old evidence', report({ [canaryId]: counts }, 25 * 3_600_000));
+  await told('evidence ahead', report({ [canaryId]: counts }, -6 * 60_000));
+  await told('evidence of nobody', report({ unattributed: counts }));
+  lab.pass(1);
+  await told(
+    'evidence',
+    report({ 1: { ...counts, errors: 0 }, [canaryId]: { ...counts, signals: { nothing: { hits: 1, trials: 1 } } } }),
+  );
+  await expect(`${lines.join('\n')}\n`).toMatchFileSnapshot('told-others.golden');
+});
+
+it('blessings from logs, and those that nobody told of', async () => {
+  const context = begin();
+  const entry = (protoPayload: Partial<messages.LogEntry['protoPayload']>, more: Partial<messages.LogEntry> = {}) =>
+    blessFromLog(context, {
+      insertId: 'i1',
+      protoPayload: { methodName: 'a.MergeVersionAliases', resourceName: `${model}@2`, ...protoPayload },
+      ...more,
+    });
+  await told('no such method', entry({ methodName: 'a.DeleteModel' }));
+  await told('failed', entry({ status: { code: 7, message: 'denied' } }));
+  await told('failed, without a word', entry({ status: { code: 7 } }));
+  await told('has begun', entry({}, { operation: { first: true } }));
+  await told('another alias', entry({ request: { versionAliases: ['champion'] } }));
+  await told(
+    'another alias of an upload',
+    entry({ methodName: 'UploadModel', request: { model: { versionAliases: ['x', 7] } } }),
+  );
+  await told('no model', entry({ resourceName: 'x' }));
+  await told('nobody blessed', entry({ request: { versionAliases: ['blessed'] } }));
+  const { model: registered, version } = resolveVersion(lab.world.context, `${model}@2`);
+  mergeAliases(lab.world.context, registered, version, ['blessed']);
+  const narrowed = { ...blessing('2'), eventId: 'n' };
+  await told('no model version', bless(context, { ...narrowed, versionId: undefined }, 'm'));
+  await told('another project', bless(context, { ...narrowed, model: model.replace('demo', 'other') }, 'm'));
+  await told('no such version', bless(context, { ...narrowed, versionId: '99' }, 'm'));
+  await told('another policy', bless(context, { ...narrowed, policy: 'other' }, 'm'));
+  await told('another endpoint', bless(context, { ...narrowed, endpoint: endpoint.replace(/1$/, '2') }, 'm'));
+  lab.ports.policies.list = () => Promise.resolve({ policies: [], problems: ['a.yaml is bad', 'b', 'c', 'd'] });
+  await told('no policy', bless(context, narrowed, 'm'));
+  lab.ports.policies.list = () => Promise.resolve({ policies: lab.policies, problems: [] });
+  await told('reconcile', reconcile(context, observing));
+  await told('reconcile again', reconcile(context, observing));
+  await lab.ports.schedule.pause();
+  await told('reconcile, paused', reconcile(context, observing));
+  await told(
+    'blessed',
+    entry(
+      { request: { versionAliases: ['blessed'] }, authenticationInfo: { principalEmail: 'ann@x' } },
+      { operation: { first: true, last: true }, timestamp: lab.now() },
+    ),
+  );
+  await order('abort');
+  await ticks(8);
+  await told('reconcile, ended', reconcile(context, observing));
+  await expect(`${lines.join('\n')}\n`).toMatchFileSnapshot('told-blessings.golden');
+});
+
+const longs = { long: 'x'.repeat(1000), tooLong: 'x'.repeat(1001) };
+const counted = { requests: 1, errors: 0, latencyMs: { bounds: [10], counts: [1, 0] } };
+const window = { from: '2026-03-02T09:45:00Z', to: '2026-03-02T09:45:05+01:00' };
+
+const inputs: Record<string, [schema: keyof typeof messages & `${string}Schema`, values: unknown[]]> = {
+  blessings: [
+    'blessingMessageSchema',
+    [
+      {},
+      null,
+      { model },
+      { model, versionId: 7 },
+      { model: `${model}@7` },
+      { model, versionId: '007' },
+      { model, versionId: '1'.repeat(19) },
+      { model, versionId: '1'.repeat(20) },
+      { model, versionId: 'x7' },
+      { model, versionId: '7x' },
+      { model, versionId: 1.5 },
+      { model: 'm', versionId: '7' },
+      { model: `${model}@x`, versionId: '7' },
+      {
+        model,
+        versionId: '7',
+        eventId: longs.long,
+        endpoint,
+        policy: 'p',
+        by: 'ann',
+        blessedAt: '2026-03-02T09:45:00Z',
+      },
+      { model, versionId: '7', eventId: '', endpoint: 'e', policy: longs.tooLong, blessedAt: 'yesterday' },
+    ],
+  ],
+  commands: [
+    'commandMessageSchema',
+    [
+      {},
+      { command: 'pause' },
+      { command: 'stop', endpoint },
+      ...messages.commandNames.map((name) => ({ command: name, endpoint })),
+      { command: 'pause', rollout: 'r', reason: '', by: 'ann', commandId: 'c' },
+      { command: 'pause', rollout: '', reason: longs.tooLong },
+      { command: 'pause', rollout: 'r', reason: longs.long },
+      { command: 'pause', endpoint: 'e' },
+    ],
+  ],
+  evidence: [
+    'evidenceMessageSchema',
+    [
+      {},
+      { endpoint, window, source: 'shop', variants: {} },
+      { endpoint, window: { from: window.from, to: '2026-03-02T09:45:05Z' }, source: 'shop', variants: { 7: counted } },
+      {
+        endpoint: 'e',
+        window: { from: window.from, to: window.from },
+        source: 'monitoring',
+        variants: { ['x'.repeat(65)]: counted },
+      },
+      {
+        endpoint,
+        window: { from: window.from, to: '2026-03-02T09:45:05Z' },
+        source: longs.long.slice(800),
+        variants: { ['x'.repeat(64)]: { ...counted, requests: 1e12 } },
+      },
+      {
+        endpoint,
+        window: { from: window.from, to: '2026-03-02T09:45:05Z' },
+        source: longs.long.slice(799),
+        variants: {
+          7: { ...counted, errors: 2 },
+          8: { ...counted, latencyMs: { bounds: [1], counts: [1e12, 0] } },
+          9: { ...counted, requests: -1 },
+        },
+      },
+      {
+        endpoint,
+        window: { from: window.from, to: '2026-03-02T09:45:05Z' },
+        source: '',
+        variants: {
+          7: { signals: { a: { hits: 1, trials: 1 }, ['x'.repeat(64)]: { hits: 1, trials: 2 } } },
+          8: { signals: { ['x'.repeat(65)]: { hits: 1, trials: 2 } } },
+        },
+      },
+    ],
+  ],
+  incidents: [
+    'incidentMessageSchema',
+    [
+      {},
+      { incident: { incident_id: 'i', state: 'open' } },
+      { incident: { incident_id: '', state: 7 } },
+      {
+        incident: {
+          incident_id: 'i',
+          state: 'open',
+          summary: longs.tooLong,
+          policy_name: longs.tooLong,
+          resource: { labels: { endpoint_id: '1' } },
+          more: 1,
+        },
+      },
+      { incident: { incident_id: 'i', state: 'open', summary: null, policy_name: null, resource: { labels: null } } },
+      { incident: { incident_id: 'i', state: 'open', resource: null } },
+    ],
+  ],
+  ticks: [
+    'tickMessageSchema',
+    [
+      {},
+      { kind: 'tick' },
+      { kind: 'reconcile', after: 'us-central1~456' },
+      { kind: 'tock' },
+      { kind: 'tick', after: 'us-central1' },
+      { kind: 'tick', after: ' us-central1~4' },
+      { kind: 'tick', after: 'us-central1~4 ' },
+      { kind: 'tick', after: `us~${'1'.repeat(197)}` },
+      { kind: 'tick', after: `us~${'1'.repeat(198)}` },
+    ],
+  ],
+  logs: [
+    'logEntrySchema',
+    [
+      {},
+      { insertId: 'i', protoPayload: { methodName: 'm' } },
+      {
+        insertId: 'i',
+        timestamp: window.to,
+        operation: {},
+        protoPayload: {
+          methodName: 'm',
+          resourceName: 'r',
+          authenticationInfo: {},
+          status: {},
+          request: { a: 1 },
+          response: { b: 2 },
+        },
+      },
+      {
+        insertId: 'i',
+        timestamp: 'x',
+        operation: { first: 1 },
+        protoPayload: { methodName: 'm', status: { code: '1' }, request: 7 },
+      },
+    ],
+  ],
+};
+
+it('messages are understood so, and what is wrong with them is said in these words', async () => {
+  begin();
+  lines = [];
+  for (const [name, [schema, values]] of Object.entries(inputs)) {
+    for (const value of values) {
+      const parsed = messages[schema].safeParse(value);
+      say(`${name} ${clipped(JSON.stringify(value))}`);
+      say(`  → ${clipped(parsed.success ? JSON.stringify(parsed.data) : messages.problemsOf(parsed.error))}`);
+    }
+  }
+  const many = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [i, {}]));
+  const { error } = messages.evidenceMessageSchema.safeParse({
+    endpoint,
+    window: { ...window, to: '2026-03-02T09:45:05Z' },
+    source: 's',
+    variants: many,
+  });
+  if (error !== undefined) say(messages.problemsOf(error));
+  for (const data of ['', '{"a":1}', 'é'.repeat(600_000)]) {
+    await sendDeadLetter(lab.ports.bus, {
+      data: Buffer.from(data),
+      reason: 'é'.repeat(501),
+      door: 'onTick',
+      messageId: 'm'.repeat(1001),
+    });
+  }
+  await expect(`${lines.map(clipped).join('\n')}\n`).toMatchFileSnapshot('told-messages.golden');
+});
+
+function clipped(line: string): string {
+  return line.replaceAll(/(.)\1{9,}/gs, (run, char: string) => `${char}(${run.length})`);
+}
+
+const good = { GOOGLE_CLOUD_PROJECT: 'demo', ROLLOUT_LOCATION: 'us-central1' };
+const key = `a:${'0'.repeat(64)}`;
+const environments: Record<string, string>[] = [
+  {},
+  good,
+  { GOOGLE_CLOUD_PROJECT: '', ROLLOUT_LOCATION: '', ROLLOUT_STORE: '' },
+  { GOOGLE_CLOUD_PROJECT: 'demo', ROLLOUT_LOCATION: 'US Central' },
+  {
+    ...good,
+    ROLLOUT_STORE: 'sqlite:/tmp/x',
+    ROLLOUT_POLICIES: '/p',
+    ROLLOUT_TICK_JOB: 'job',
+    ROLLOUT_PROXY_CONFIG: '/c',
+    REDIS_URL: 'redis://localhost:1',
+  },
+  { ...good, ROLLOUT_STORE: 'sqlite:', REDIS_URL: 'x', ROLLOUT_PROXY_KEYS: 'a:b' },
+  { ...good, ROLLOUT_STORE: 'my firestore', ROLLOUT_PROXY_KEYS: `${key},${key.replace('a', 'b')}` },
+  { ...good, ROLLOUT_PROXY_KEYS: ` ${key}` },
+  { ...good, ROLLOUT_PROXY_KEYS: `${key},` },
+  ...['PUBSUB', 'FIRESTORE', 'VERTEX', 'VERTEX_PREDICT', 'MONITORING', 'SCHEDULER', 'BIGQUERY'].flatMap((name) => [
+    { ...good, [`${name}_EMULATOR_HOST`]: 'localhost:8085' },
+    { ...good, [`${name}_EMULATOR_HOST`]: 'http://localhost:8085' },
+    { ...good, [`${name}_EMULATOR_HOST`]: 'localhost:8085 ' },
+  ]),
+];
+
+it('an environment is understood so, and refused in these words', async () => {
+  begin();
+  lines = [];
+  for (const environment of environments) {
+    say(JSON.stringify(environment));
+    try {
+      say(`  → ${JSON.stringify(parseEnvironment(environment))}`);
+    } catch (error) {
+      say(`  → ${String(error)}`);
+    }
+  }
+  await expect(`${lines.map(clipped).join('\n')}\n`).toMatchFileSnapshot('told-environment.golden');
+});
