@@ -42,7 +42,11 @@ function say(line: string): void {
     .replaceAll(endpoint, 'ENDPOINT')
     .replaceAll(model, 'MODEL')
     .replaceAll(/operations\/\d+/g, 'OPERATION');
-  lines.push(short.replace(/(Canary \d.{60}).{20,}?(?=$|")/, '$1…'));
+  lines.push(
+    short
+      .replaceAll(/"verdict":\{"kind":"(\w+)".*?\}\]\}/g, '"verdict":"$1"')
+      .replaceAll(/Canary \d.*?(?=$|")/g, 'Canary …'),
+  );
 }
 
 function begin(options: LaboratoryOptions = {}) {
@@ -95,7 +99,13 @@ it('a good version, step by step', async () => {
   const context = begin();
   await told('bless', bless(context, { ...blessing('2'), by: 'ann' }, 'm'));
   await told('bless again', bless(context, { ...blessing('2') }, 'm'));
-  await ticks(30);
+  await ticks(9);
+  await told('promote', order('promote'));
+  await ticks(3);
+  await told('promote to 100 %', order('promote-full'));
+  await ticks(2);
+  await told('promote for good', order('promote', { commandId: 'last' }));
+  await ticks(25);
   await told(
     'list',
     listRollouts(lab.ports.store).then((all) => all.map(({ id, state }) => [id, state])),
@@ -106,7 +116,7 @@ it('a good version, step by step', async () => {
 });
 
 it('a bad version, a world that fails now and then, and a person', async () => {
-  const context = begin({ behaviour: { 3: { errorRatio: 0.5 } } });
+  const context = begin({ behaviour: { 3: { errorRatio: 1 } } });
   failures = [
     ['endpoints.read before', unavailable('read')],
     ['endpoints.deploy after', unavailable('the reply is lost')],
