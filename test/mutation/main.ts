@@ -30,18 +30,11 @@ const areas: Record<string, Area> = {
   },
   engine: {
     mutate: ['functions/engine/**/*.ts'],
-    tests: ['test/functions/engine/**/*.test.ts'],
-    leaveOut: [
-      'laws.test.ts',
-      'races.test.ts',
-      'faults-found.test.ts',
-      'real stores that fail',
-      'at any moment end',
-      'processes that open one file',
-      'over many',
-      'about few windows',
-      'at any second',
-    ],
+    // Whole lives, outages and races find more, and take seconds each: npm test runs them.
+    tests: ['told', 'messages', 'policies-folder', 'store', 'upgrade'].map(
+      (name) => `test/functions/engine/${name}.test.ts`,
+    ),
+    leaveOut: ['processes that open one file'],
   },
 };
 
@@ -51,12 +44,11 @@ interface Count {
 }
 
 async function measure({ mutate, tests, leaveOut }: Area, name: string): Promise<Count> {
-  const stryker = new Stryker({
-    configFile: 'test/mutation/stryker.json',
-    mutate,
-    ...{ inProcess: { tests, leaveOut } },
-    jsonReporter: { fileName: `dist/mutation-${name}.json` },
-  });
+  const configFile = 'test/mutation/stryker.json';
+  const jsonReporter = { fileName: `dist/mutation-${name}.json` };
+  // Stryker's type does not know of the runner's own settings.
+  const settings = { configFile, mutate, inProcess: { tests, leaveOut }, jsonReporter };
+  const stryker = new Stryker(settings);
   const results = await stryker.runMutationTest();
   const count = (...states: string[]) => results.filter(({ status }) => states.includes(status)).length;
   return { killed: count('Killed', 'Timeout'), survived: count('Survived', 'NoCoverage') };

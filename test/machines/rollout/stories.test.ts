@@ -59,7 +59,7 @@ class Story {
       this.#owing = owing;
     }
     for (const { id, what, state, percent, reason, by, verdict, versionId } of record.outbox.filter(
-      (one) => !before.outbox.some(({ id }) => id === one.id),
+      (one) => !before.outbox.some((other) => other.id === one.id),
     )) {
       this.#write(
         `  ! ${id} ${what}: version ${versionId} ${state} ${percent} % by ${by}, ${verdict?.kind ?? 'no verdict'}: ${reason}`,
