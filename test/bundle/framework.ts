@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 import { z } from 'zod';
 
 export const framework = '@google-cloud/functions-framework';
@@ -17,29 +17,26 @@ export { cloudEvent, http } from '${framework}';
 export function start() { require('./node_modules/${framework}/build/src/main.js'); }
 `;
 
+/** Tables for Chinese, Japanese and Korean character sets are half of it. JSON is in UTF-8; a body in one of those is refused. */
+const leanCharacterSets: Plugin = {
+  name: 'lean character sets',
+  setup(plugin) {
+    const filter = /\/iconv-lite\/encodings\/tables\/[\w-]+\.json$/;
+    plugin.onLoad({ filter }, () => ({ contents: 'null', loader: 'json' }));
+  },
+};
+
 /** The files with which `npm ci` puts it where the platform looks: a package of its own, and those that depend on it. */
 export async function frameworkFiles(root: string, name: string): Promise<Record<string, Uint8Array | string>> {
   const { version } = packageSchema.parse(
     JSON.parse(readFileSync(join(root, 'node_modules', framework, 'package.json'), 'utf8')),
   );
-  const { outputFiles } = await build({
-    absWorkingDir: root,
-    stdin: { contents: entry, resolveDir: root },
-    write: false,
-    bundle: true,
-    platform: 'node',
-    target: 'node24',
-    format: 'cjs',
-    minifyWhitespace: true,
-    minifySyntax: true,
-    legalComments: 'none',
-    logLevel: 'error',
-  });
+  const code = await frameworkCode(root);
   const about = { name, version: '1.0.0', private: true };
   const bin = { 'functions-framework': 'main.js' };
   const dependencies = { [framework]: 'file:framework' };
   return {
-    'framework/index.cjs': outputFiles[0]?.contents ?? '',
+    'framework/index.cjs': code,
     'framework/main.js': "#!/usr/bin/env node\nrequire('./index.cjs').start();\n",
     'framework/package.json': text({ name: framework, version, main: 'index.cjs', bin }),
     'package.json': text({ ...about, main: 'index.mjs', dependencies }),
@@ -54,6 +51,33 @@ export async function frameworkFiles(root: string, name: string): Promise<Record
       },
     }),
   };
+}
+
+const made = new Map<string, Promise<Uint8Array | string>>();
+
+/** Made once for all functions. */
+function frameworkCode(root: string): Promise<Uint8Array | string> {
+  const known = made.get(root) ?? makeFramework(root);
+  made.set(root, known);
+  return known;
+}
+
+async function makeFramework(root: string): Promise<Uint8Array | string> {
+  const { outputFiles } = await build({
+    absWorkingDir: root,
+    stdin: { contents: entry, resolveDir: root },
+    write: false,
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'cjs',
+    // Names too, unlike in our own code: nobody reads a stack trace of it.
+    minify: true,
+    plugins: [leanCharacterSets],
+    legalComments: 'none',
+    logLevel: 'error',
+  });
+  return outputFiles[0]?.contents ?? '';
 }
 
 function text(value: unknown): string {
