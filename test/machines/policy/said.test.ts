@@ -134,6 +134,8 @@ const lines = [
   `strategy: ${'x'.repeat(78)}`,
   `strategy: ${'x'.repeat(79)}`,
   'strategy: 2026-01-01',
+  'steps: [ { percent: five }, { percent: 100 } ]',
+  'steps: [ { percent: 5 }, { percent: none }, { percent: 3 }, { percent: 100 } ]',
   'strategy: true',
   'strategy: [ 1 ]',
   'strategy: { a: 1 }',
@@ -229,6 +231,25 @@ const ownChecks = [
   [`{ name: 7, ${rate}, ${filter} }`, `{ name: 7, ${rate}, ${filter} }`],
   Array.from({ length: 20 }, (_, i) => `{ name: c${i}, ${rate}, ${filter} }`),
   Array.from({ length: 21 }, (_, i) => `{ name: c${i}, ${rate}, ${filter} }`),
+  // One too deep, again.
+  [`{ name: [ lost ], ${rate}, ${filter} }`],
+  [`{ name: lost, ${rate}, from: { filter: [ 'metric.type="a.b/c"' ] } }`],
+  [`{ name: lost, ${rate}, from: { filter: [ a.b/c ] } }`],
+  [`{ name: lost, ${rate}, from: { filter: abc.def/ghi/jkl } }`],
+  [`{ name: lost, ${rate}, from: { filter: 'a.b/c d' } }`],
+  [`{ name: lost, ${rate}, from: { promql: [ deployed_model_id ] } }`],
+  [`{ name: lost, ${rate}, from: { promql: [ x ] } }`],
+  [`{ name: lost, drift: {}, from: { requestLog: p.d.t, value: [ instances ] } }`],
+  [`{ name: lost, drift: {}, from: { requestLog: xbq://p.d.t, value: instances } }`],
+  [`{ name: lost, limit: { max: [ 1 ] }, ${filter} }`],
+  [`{ name: lost, limit: { max: [ "1" ] }, ${filter} }`],
+  [`{ name: lost, limit: { max: "12" }, ${filter} }`],
+  [
+    `{ name: lost, limit: { max: 1 }, from: { modelMonitoring: ${job.replace('projects/p/', 'projects/project-1/')} } }`,
+  ],
+  [`{ name: lost, ${rate}, limit: { max: 1 }, from: { filter: 'metric.type="a.b/c"', of: 'metric.type="a.b/d"' } }`],
+  [`{ name: "Clicks -- lost", ${rate}, ${filter} }`],
+  [`{ name: 99-lives, ${rate}, ${filter} }`],
   ['x', `{ name: kept, limit: { max: 8 }, ${filter} }`],
 ];
 
@@ -314,6 +335,10 @@ const windows = [
   'Sun 24:00 – Mon 00:00 UTC',
   'Fri 22:00 – 06:00 UTC',
   'Sun 22:00 – 06:00 UTC',
+  'Mon 00:00 – 00:00 UTC',
+  'Tue 00:00 – Tue 24:00 UTC',
+  'Tue 00:00 – 00:00 UTC',
+  'Sun 00:00 – Sun 24:00 UTC',
 ];
 
 function toldOf(parsed: ParsedPolicy): string[] {
@@ -333,7 +358,7 @@ const titleOf = (text: string) =>
 test('what is wrong or doubtful is said in these words', async () => {
   const texts = [...lines.map(withLine), ...ownChecks.map((checks) => checked(...checks)), ...doubtful, ...whole];
   const told = texts.map((text) => shownAs(titleOf(text), toldOf(parsePolicy(text))));
-  const decoded = [
+  const decoded: unknown[] = [
     null,
     [],
     { spec: 7 },
@@ -344,6 +369,8 @@ test('what is wrong or doubtful is said in these words', async () => {
       spec: { match: new Date(0), endpoint: 7n, strategy: () => 1 },
     },
   ];
+  const spec = { match: '*', endpoint: 'projects/p/locations/us-central1/endpoints/1', keepStable: '0s' };
+  decoded.push({ apiVersion: 'rollouts/v1', kind: 'RolloutPolicy', metadata: { name: 'x' }, spec });
   const values = decoded.map((value, i) => shownAs(`decoded ${i}`, toldOf(parsePolicyValue(value))));
   await expect([...told, ...values].join('')).toMatchFileSnapshot('problems.golden');
 });
