@@ -7,15 +7,18 @@ const wholeSystem = [
   'test/bundle/whole-path.test.ts',
   'test/kills/kills.test.ts',
 ];
+/** As many threads as there are cores, and busy for a minute: alone too. */
+const allCores = ['test/simulation/faults.test.ts'];
+const alone = [...wholeSystem, ...allCores];
 
 export default defineConfig({
   test: {
     projects: [
       {
         extends: true,
-        test: { name: 'parts', include: ['test/**/*.test.ts'], exclude: wholeSystem, sequence: { groupOrder: 0 } },
+        test: { name: 'parts', include: ['test/**/*.test.ts'], exclude: alone, sequence: { groupOrder: 0 } },
       },
-      { extends: true, test: { name: 'system', include: wholeSystem, maxWorkers: 1, sequence: { groupOrder: 1 } } },
+      { extends: true, test: { name: 'system', include: alone, maxWorkers: 1, sequence: { groupOrder: 1 } } },
     ],
     // Emulators and function processes take seconds to start; a hang still ends.
     testTimeout: 60_000,

@@ -11,9 +11,12 @@ export function faultsIn(schema: z.core.$ZodType, after: unknown, before: unknow
   if (!isStrictObject(schema) || !isRecord(after) || !isRecord(before)) {
     return (z.safeParse(schema, after).error?.issues ?? []).map((issue) => [...path, ...issue.path].join('.'));
   }
-  const parts = new Map<string, z.core.$ZodType>(Object.entries(schema.shape));
-  for (const name of Object.keys(after)) if (!parts.has(name)) parts.set(name, z.never());
-  return [...parts].flatMap(([name, part]) => faultsIn(part, after[name], before[name], [...path, name]));
+  const faults: string[] = [];
+  for (const [name, part] of partsOf(schema)) {
+    if (after[name] !== before[name]) faults.push(...faultsIn(part, after[name], before[name], [...path, name]));
+  }
+  for (const name of Object.keys(after)) if (!(name in schema.shape)) faults.push([...path, name].join('.'));
+  return faults;
 }
 
 /** True of an object that is valid when each of its parts is. */
@@ -21,6 +24,16 @@ function isStrictObject(schema: z.core.$ZodType): schema is z.ZodObject {
   return (
     schema instanceof z.ZodObject && schema.def.catchall instanceof z.ZodNever && (schema.def.checks ?? []).length === 0
   );
+}
+
+const partsKnown = new WeakMap<z.ZodObject, [string, z.core.$ZodType][]>();
+
+function partsOf(schema: z.ZodObject): [string, z.core.$ZodType][] {
+  const known = partsKnown.get(schema);
+  if (known !== undefined) return known;
+  const parts = Object.entries<z.core.$ZodType>(schema.shape);
+  partsKnown.set(schema, parts);
+  return parts;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -11,6 +11,7 @@ import { wire } from '../../functions/wiring.ts';
 import { endpointKey } from '../../machines/rollout/resource-name.ts';
 import { breaks, writtenOf } from './accounts.ts';
 import { openLand, type StoreVariables } from './land.ts';
+import { patiently } from './run.ts';
 
 const writer = fileURLToPath(new URL('writer.ts', import.meta.url));
 const PROCESSES = 4;
@@ -59,7 +60,8 @@ export async function contend({ project, writers, commands, store }: ContentionO
   const wiring = wire(parseEnvironment(land.environment));
   stack.defer(() => wiring.ports.store.close());
   // Nobody ticks, so the rollout stays where it begins, and only commands are written.
-  await bless(wiring, { model, versionId: land.upload(estate, true), endpoint, policy: held }, 'blessing');
+  const blessing = { model, versionId: land.upload(estate, true), endpoint, policy: held };
+  await patiently(() => bless(wiring, blessing, 'blessing'));
 
   const guard = createProcessGuard();
   stack.defer(() => guard.close());
@@ -78,9 +80,9 @@ export async function contend({ project, writers, commands, store }: ContentionO
     }),
   );
 
-  const rollouts = await wiring.ports.store.listRollouts(10);
+  const rollouts = await patiently(() => wiring.ports.store.listRollouts(10));
   const [rollout] = rollouts.filter(({ key }) => key === endpointKey(endpoint));
-  const entries = await wiring.ports.store.listJournal(rollout?.id ?? '', ENTRIES_MAX);
+  const entries = await patiently(() => wiring.ports.store.listJournal(rollout?.id ?? '', ENTRIES_MAX));
   const journal = entries.map(writtenOf).toSorted((a, b) => a.sequence - b.sequence);
   const journalled = new Map<string, number>();
   for (const { event } of journal) {

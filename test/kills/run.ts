@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seededRandom } from '../../emulator/models/random.ts';
+import { TransientError } from '../../functions/engine/errors.ts';
 import { topics } from '../../functions/engine/publish.ts';
 import { wire } from '../../functions/wiring.ts';
 import { parseEnvironment } from '../../functions/engine/environment.ts';
@@ -19,7 +20,7 @@ const ENDPOINTS = 6;
 const EVENTS_MAX = 8;
 const MOMENT_MS = 150;
 /** From the last kill on, all that is under way has to end within this time; ten seconds are usual on an idle machine. */
-const PATIENCE_MS = 90_000;
+const PATIENCE_MS = 400_000;
 const POLL_MS = 100;
 
 export interface KillsOptions {
@@ -73,7 +74,8 @@ export async function runKills({ kills, seed, project, store }: KillsOptions): P
   const { ports } = wire(parseEnvironment(land.environment));
   stack.defer(() => ports.store.close());
   const problem = await settled(land, ports);
-  const wrong = [...(await discrepancies(ports.store, land, story, lives)), ...instances.problems];
+  const found = await patiently(() => discrepancies(ports.store, land, story, lives));
+  const wrong = [...found, ...instances.problems];
   if (problem !== null) wrong.push(problem);
   wrong.push(...story.deadLetters.map((letter) => `Set aside: ${letter}`));
   const { counts } = instances;
@@ -104,10 +106,24 @@ async function kill(instances: Instances, kills: number, seed: number): Promise<
 async function settled(land: Land, ports: ReturnType<typeof wire>['ports']): Promise<string | null> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
-    const left = await unfinished(ports.store, land);
-    const problem = left ?? ((await ports.schedule.isPaused()) ? null : 'the tick job runs though nothing is active');
+    const left = await patiently(() => unfinished(ports.store, land));
+    const isResting = left === null && (await patiently(() => ports.schedule.isPaused()));
+    const problem = left ?? (isResting ? null : 'the tick job runs though nothing is active');
     if (problem === null || performance.now() > deadline) return problem;
     await sleep(POLL_MS);
+  }
+}
+
+/** Asks again when a busy machine did not answer within a call's deadline, as a delivery that failed comes again. */
+export async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof TransientError) || performance.now() > deadline) throw error;
+      await sleep(POLL_MS);
+    }
   }
 }
 

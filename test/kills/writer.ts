@@ -9,9 +9,9 @@ import { parseEnvironment } from '../../functions/engine/environment.ts';
 import { TransientError } from '../../functions/engine/errors.ts';
 import { wire } from '../../functions/wiring.ts';
 
-/** As a push subscription of Pub/Sub waits, from 100 ms on; drawn, so that those who collided do not meet again. */
-const BACKOFF_MS = { min: 100, max: 2000 };
-const DELIVERIES_MAX = 200;
+/** As a push subscription of Pub/Sub waits, but sooner, so that they meet more often; drawn, so that the same ones do not. */
+const BACKOFF_MS = { min: 20, max: 400 };
+const DELIVERIES_MAX = 1000;
 
 export interface WriterReport {
   /** Commands that this process carried out, and those that another had carried out before. */

@@ -2,15 +2,12 @@
  * Does the controller survive anything? `npm run simulate:faults -- --seed N --lives N`: lives of consecutive seeds on all
  * cores, until so many rollouts have lived. A seed that breaks a law is told as a story; `--seed THAT --lives 1` tells it again.
  */
-import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { Worker } from 'node:worker_threads';
 import { faultKinds } from './faults/chaos.ts';
+import { liveMany } from './faults/crowd.ts';
 import type { LifeResult } from './faults/life.ts';
-import { addLife, emptyTally, shrink, storyOf, type Tally } from './faults/lives.ts';
+import { shrink, storyOf } from './faults/lives.ts';
 
-/** Seeds sent to a worker at once. */
-const seedsPerOrder = 20;
 /** Stories told at most; the figures count all. */
 const storiesMax = 3;
 
@@ -25,7 +22,7 @@ const firstSeed = wholeNumber('seed', values.seed);
 const livesWanted = wholeNumber('lives', values.lives);
 
 const startedAt = performance.now();
-const tally = await run(firstSeed, livesWanted);
+const tally = await liveMany(firstSeed, livesWanted);
 const seconds = (performance.now() - startedAt) / 1000;
 for (const { seed, violation } of tally.violations)
   print([`seed ${seed} breaks law ${violation?.law}: ${violation?.text}`]);
@@ -41,43 +38,6 @@ print([
   `faults.lives_per_second ${Math.round(tally.lives / seconds)}`,
 ]);
 process.exitCode = tally.violations.length === 0 ? 0 : 1;
-
-/** The first seeds that together have so many lives: the same ones however many threads there are. */
-async function run(seed: number, lives: number): Promise<Tally> {
-  const found = emptyTally();
-  const answers = new Map<number, LifeResult[]>();
-  let [ordered, counted] = [seed, seed];
-  const workers = Array.from(
-    { length: Math.min(availableParallelism(), lives) },
-    () => new Worker(new URL('./faults/worker.ts', import.meta.url)),
-  );
-  try {
-    await new Promise<void>((resolve, reject) => {
-      for (const worker of workers) {
-        const order = (): void => {
-          // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
-          worker.postMessage({ from: ordered, count: seedsPerOrder });
-          ordered += seedsPerOrder;
-        };
-        worker.on('error', reject);
-        worker.on('message', ({ from, results }: { from: number; results: LifeResult[] }) => {
-          answers.set(from, results);
-          for (let next = answers.get(counted); next !== undefined; next = answers.get(counted)) {
-            answers.delete(counted);
-            counted += seedsPerOrder;
-            for (const life of next) if (found.lives < lives) addLife(found, life);
-          }
-          if (found.lives >= lives) resolve();
-          else order();
-        });
-        order();
-      }
-    });
-  } finally {
-    await Promise.all(workers.map((worker) => worker.terminate()));
-  }
-  return found;
-}
 
 async function tell(failed: LifeResult): Promise<void> {
   const leftOut = await shrink(failed);

@@ -561,6 +561,23 @@ describe('an abort whose record cannot be read', () => {
 });
 
 describe('a rollback that the store records', () => {
+  it('sends nothing to a stable that is not ready, and everything as soon as it is', async () => {
+    const trial = begin();
+    await canaryAt(trial, 25);
+    const before = trial.lab.split();
+    trial.atEndpoint = (view) => ({
+      ...view,
+      deployedModels: view.deployedModels.map((one) => ({ ...one, availableReplicas: one.id === '1' ? 0 : 1 })),
+    });
+    await abort(trial);
+    await second(trial);
+    expect(trial.lab.split()).toEqual(before);
+    expect((await recordOf(trial)).active?.context.lastProblem).toContain('no stable model can take the traffic back');
+    trial.atEndpoint = (view) => view;
+    expect(await ending(trial)).toBe('aborted');
+    expect(trial.lab.split()).toEqual({ 1: 100 });
+  });
+
   it('is one read and one write of the endpoint', async () => {
     const trial = begin();
     await canaryAt(trial, 25);

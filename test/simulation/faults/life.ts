@@ -50,6 +50,8 @@ const outcomeSchema = z.object({
   message: z.string(),
 });
 
+const bodySchema = z.record(z.string(), z.unknown());
+
 /** Nobody overtakes anybody. */
 function inOrder(): Random {
   let count = 0;
@@ -117,7 +119,7 @@ export function live(
       published: (topic, { data, attributes }) => {
         if (attributes['what'] === 'attention') attention += 1;
         if (topic !== topics.ticks) return;
-        const body = z.record(z.string(), z.unknown()).parse(JSON.parse(Buffer.from(data).toString()));
+        const body = bodySchema.parse(JSON.parse(Buffer.from(data).toString()));
         send({ door: 'onTick', body, outcome: null, isDone: false });
       },
     },
