@@ -33,6 +33,8 @@ export type FaultModel = (random: Random) => (place: Place) => Ratios;
 export interface Cell {
   name: string;
   isHealthy: boolean;
+  /** The canary is as bad as is still allowed: nowhere are more rolled back. */
+  isAtEdge?: true;
   traffic: TrafficModel;
   errors: FaultModel;
   /** Requests slower than nearly all healthy ones; one in fifty of both where absent. */
@@ -77,6 +79,7 @@ const apart =
   };
 const bad = (stable: number, canary: number) => ({ isHealthy: false, errors: constant(stable, canary) });
 const healthy = { isHealthy: true };
+const atEdge = { isHealthy: true, isAtEdge: true } as const;
 
 /** Another factor every minute, log-normal with mean 1. */
 const noise =
@@ -171,9 +174,9 @@ export const hardCells: Cell[] = [
   { name: '0.01 % 20 rps', ...healthy, traffic: steady(20), errors: constant(0.0001) },
   { name: 'no errors at all', ...healthy, traffic: steady(20), errors: constant(0) },
   { name: '1 % 0.2 rps', ...healthy, traffic: steady(0.2), errors: constant(0.01), horizonSeconds: 12 * 3600 },
-  { name: 'edge: 1.5 v 1 %', ...healthy, traffic: steady(20), errors: constant(0.01, 0.015) },
-  { name: 'edge: 0.6 v 0.1 %', ...healthy, traffic: steady(20), errors: constant(0.001, 0.006) },
-  { name: 'edge: 1.5 v 1 % 500 rps', ...healthy, traffic: steady(500), errors: constant(0.01, 0.015) },
+  { name: 'edge: 1.5 v 1 %', ...atEdge, traffic: steady(20), errors: constant(0.01, 0.015) },
+  { name: 'edge: 0.6 v 0.1 %', ...atEdge, traffic: steady(20), errors: constant(0.001, 0.006) },
+  { name: 'edge: 1.5 v 1 % 500 rps', ...atEdge, traffic: steady(500), errors: constant(0.01, 0.015) },
   { name: 'independent bursts', ...healthy, traffic: steady(20), errors: apart(bursts(0.007, 0.1, 0.03, 20)) },
   { name: 'long bursts apart', ...healthy, traffic: steady(20), errors: apart(bursts(0.007, 0.1, 0.03, 60)) },
   { name: 'noise apart', ...healthy, traffic: steady(20), errors: apart(noise(0.01, 0.3)) },

@@ -15,6 +15,8 @@ import { measureVerdict } from './peers/thirty-days.ts';
 /** Of each healthy cell; none rolled back of 100 bounds the rate at 3 %, of 300 at 1 %. Bad cells have a third. */
 const livesDefault = 100;
 const badDivisor = 3;
+/** Where the false rollbacks are, a bound below 1 % takes more lives. */
+const edgeFactor = 3;
 /** Nobody lets a proxy alone raise a share: its line is there to compare with. */
 const proxyDivisor = 5;
 /** A rule that takes a week takes a hundred times as long, and says the same each time. */
@@ -64,10 +66,10 @@ async function linesOf(names: readonly string[], cells: readonly Cell[], lives: 
   return names.map((rule, i) => ({ rule, studies: studies.slice(i * cells.length, (i + 1) * cells.length) }));
 }
 
-function livesOf(name: string, { isHealthy }: Cell, lives: number): number {
+function livesOf(name: string, { isHealthy, isAtEdge }: Cell, lives: number): number {
   const takesWeek = rules.some((rule) => rule.name === name && rule.horizonMinutes !== undefined);
   const divisor = takesWeek ? weekDivisor : name === sources.proxy.name ? proxyDivisor : 1;
-  return Math.ceil(lives / divisor / (isHealthy ? 1 : badDivisor));
+  return Math.ceil(((isAtEdge ? edgeFactor : 1) * lives) / divisor / (isHealthy ? 1 : badDivisor));
 }
 
 /** What a table shows: the healthy cells or the bad ones. */
