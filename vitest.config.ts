@@ -20,9 +20,9 @@ export default defineConfig({
       },
       { extends: true, test: { name: 'system', include: alone, maxWorkers: 1, sequence: { groupOrder: 1 } } },
     ],
-    // Emulators and function processes take seconds to start; a hang still ends.
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Emulators and function processes take seconds to start, and a busy machine five times as long; a hang still ends.
+    testTimeout: 180_000,
+    hookTimeout: 300_000,
     restoreMocks: true,
     reporters: ['default', './test/reporter.ts'],
   },
