@@ -27,9 +27,9 @@ afterAll(async () => {
 storeContract(
   'SQLite',
   (place) => Promise.resolve(open(place)),
-  (place, key, text) => {
+  (place, key, bytes) => {
     const database = new DatabaseSync(join(folder, `${place}.db`));
-    database.prepare('UPDATE records SET data = ? WHERE key = ?').run(text, key);
+    database.prepare('UPDATE records SET data = ? WHERE key = ?').run(bytes, key);
     database.close();
     return Promise.resolve();
   },
