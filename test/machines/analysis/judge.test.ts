@@ -159,6 +159,52 @@ describe('a verdict', () => {
     );
   });
 
+  it('says nothing of shares where nobody or everybody is meant to get some, or chance or a little explains it', () => {
+    const saysOf = (canary: number, stable: number, percent: number, windows = 5) =>
+      reasonFor('sampleRatio', verdictOf(windows, counts(canary, 3), counts(stable, 9), { ...atQuarter, percent }));
+    expect(saysOf(300, 300, 100)).toBeUndefined();
+    expect(saysOf(300, 300, 0)).toBeUndefined();
+    // 30 % of 60 may be chance; 28 % of 500,000 is none, and 3 points are less than a fifth of a quarter.
+    expect(saysOf(18, 42, 25, 1)).toBeUndefined();
+    expect(saysOf(28_000, 72_000, 25)).toBeUndefined();
+    expect(saysOf(31_000, 69_000, 25)?.kind).toBe('inconclusive');
+    expect(saysOf(31_000, 69_000, 75)?.kind).toBe('inconclusive');
+  });
+
+  it('takes a drift that is large in few values, or not yet proven, for a reason to wait', () => {
+    const judged = (windows: number, canary: VariantCounts, stable: VariantCounts) =>
+      reasonFor('drift', judge(after(windows, canary, stable), 'monitoring', withDrift, atQuarter));
+    const few = { ...counts(300, 3, 6), predictions: { bounds: [0.25, 0.5, 0.75], counts: [3, 0, 0, 2] } };
+    expect(judged(5, few, counts(900, 9, 18, 90))).toMatchObject({
+      kind: 'inconclusive',
+      text: 'drift: 25 values of the canary and 4,500 of stable are too few to compare.',
+    });
+    const half = { ...counts(300, 3, 6), predictions: { bounds: [0.25, 0.5, 0.75], counts: [30, 0, 0, 30] } };
+    expect(
+      judged(1, half, { ...counts(900, 9, 18), predictions: { bounds: [0.25, 0.5, 0.75], counts: [60, 0, 0, 0] } })
+        ?.kind,
+    ).not.toBe('healthy');
+  });
+
+  it('says of a limit that it has no value, or which', () => {
+    const rule = { kind: 'limit' as const, max: 10 };
+    const from = { kind: 'filter' as const, filter: 'metric.type="custom.googleapis.com/x"', of: null };
+    const limited = { ...policy, checks: [{ name: 'memory', from, rule, dryRun: false }] };
+    const see = (value: number | null): Verdict => {
+      const canary = { ...counts(300, 3, 6), ...(value === null ? {} : { signals: { memory: { value } } }) };
+      const window = { fromAt: 60 * minute, toAt: 61 * minute };
+      const evidence = { source: 'monitoring', window, variants: { c: canary, s: counts(900, 9, 18) } };
+      return judge(addEvidence(begun, evidence, roles, memory, limited), 'monitoring', limited, atQuarter);
+    };
+    expect(reasonFor('memory', see(null))?.kind).toBe('inconclusive');
+    expect(reasonFor('memory', see(10))).toMatchObject({
+      kind: 'healthy',
+      text: 'memory: the canary has 10; at most 10 is fine.',
+      numbers: { value: 10, max: 10 },
+    });
+    expect(reasonFor('memory', see(11))?.kind).toBe('inconclusive');
+  });
+
   it('asks twice the odds of each source where two report', () => {
     const both = after(3, counts(300, 30, 6), counts(900, 9, 18));
     const alone = judge(both, 'monitoring', policy, atQuarter).reasons[0]?.numbers;
