@@ -128,7 +128,7 @@ export function addHistograms(a: Histogram, b: Histogram): Histogram {
  * @param quantileRatio in (0, 1), such as 0.95
  */
 export function quantileMs(histogram: Histogram, quantileRatio: number): number | null {
-  const total = histogram.counts.reduce((sum, value) => sum + value, 0);
+  const total = valuesIn(histogram);
   if (total === 0) return null;
   let seen = 0;
   for (const [i, value] of histogram.counts.entries()) {
