@@ -126,7 +126,7 @@ export async function openLand(
     serving: (estate) => versionsOf(estate).map(({ versionId, percent }) => ({ versionId, percent })),
     broken,
     async close() {
-      stopTraffic();
+      await stopTraffic();
       unsubscribe();
       await clients.close();
       await emulator.close();
@@ -221,17 +221,18 @@ spec:
   }
 }
 
-/** Requests spread over the split evenly, by the golden ratio. Returns how to stop. */
+/** Requests spread over the split evenly, by the golden ratio. Returns how to stop, and wait for the last report. */
 function startTraffic(
   world: World,
   clients: Clients,
   estates: Estate[],
   isBad: (estate: Estate, versionId: string) => boolean,
-): () => void {
+): () => Promise<void> {
   let turn = 0;
   let round = 0;
   let fromAt = Date.now();
   let counted = new Map<Estate, Record<string, { requests: number; errors: number }>>();
+  const underWay = new Set<Promise<void>>();
 
   function serve(estate: Estate): void {
     turn += 1;
@@ -258,7 +259,9 @@ function startTraffic(
           { requests, errors, latencyMs: { bounds: [20], counts: [requests, 0] } },
         ]),
       );
-      void send(clients, topics.evidence, { endpoint: estate.endpoint, window, source: 'front', variants });
+      const sending = send(clients, topics.evidence, { endpoint: estate.endpoint, window, source: 'front', variants });
+      underWay.add(sending);
+      void sending.then(() => underWay.delete(sending));
     }
     counted = new Map();
     fromAt = toAt;
@@ -269,7 +272,10 @@ function startTraffic(
     round += 1;
     if (round % ROUNDS_PER_REPORT === 0) report();
   }, TRAFFIC_MS);
-  return () => clearInterval(timer);
+  return async () => {
+    clearInterval(timer);
+    await Promise.all(underWay);
+  };
 }
 
 /** Publishes a message to a topic. */
