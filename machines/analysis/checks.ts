@@ -4,7 +4,7 @@
  */
 import type { AnalysisPolicy, CheckPolicy, CheckRule } from '../policy/policy.ts';
 import type { Count } from './evalue.ts';
-import { type Histogram, noHistogram, type Signal, type VariantCounts } from './evidence.ts';
+import { countIn, type Histogram, noHistogram, type Signal, type VariantCounts } from './evidence.ts';
 import type { Allowance } from './hit-test.ts';
 
 export interface Check {
@@ -113,8 +113,4 @@ export function allowanceOf(rule: CheckRule): Allowance {
 /** How many were surely above the bound: a bucket that straddles it counts as not. */
 export function countAbove({ bounds, counts }: Histogram, bound: number): number {
   return counts.reduce((sum, count, i) => (i > 0 && (bounds[i - 1] ?? 0) >= bound ? sum + count : sum), 0);
-}
-
-export function countIn({ counts }: Histogram): number {
-  return counts.reduce((sum, count) => sum + count, 0);
 }

@@ -84,13 +84,14 @@ export function addCounts(a: VariantCounts, b: VariantCounts): VariantCounts {
 export function greatestIn({ requests, latencyMs, predictions = noHistogram, signals = {} }: VariantCounts): number {
   const inSignals = Object.values(signals).map((signal) => {
     if ('hits' in signal) return signal.trials;
-    return 'bounds' in signal ? valuesIn(signal) : 0;
+    return 'bounds' in signal ? countIn(signal) : 0;
   });
-  return Math.max(requests, valuesIn(latencyMs), valuesIn(predictions), ...inSignals);
+  return Math.max(requests, countIn(latencyMs), countIn(predictions), ...inSignals);
 }
 
-function valuesIn({ counts }: Histogram): number {
-  return counts.reduce((sum, value) => sum + value, 0);
+/** How many values. */
+export function countIn({ counts }: Histogram): number {
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 /** Counts and histograms add; of two values the greater stays. What a name no longer means what it did, the later one stands. */
@@ -128,7 +129,7 @@ export function addHistograms(a: Histogram, b: Histogram): Histogram {
  * @param quantileRatio in (0, 1), such as 0.95
  */
 export function quantileMs(histogram: Histogram, quantileRatio: number): number | null {
-  const total = valuesIn(histogram);
+  const total = countIn(histogram);
   if (total === 0) return null;
   let seen = 0;
   for (const [i, value] of histogram.counts.entries()) {

@@ -20,7 +20,7 @@ import {
   overdispersion,
   pastRate,
 } from './baseline.ts';
-import { alternatives, carryOn, type Count, logWeighted, rateGain, splitGain, startWeight } from './evalue.ts';
+import { alternatives, type Count, carryOn, logWeighted, rateGain, splitGain, startWeight } from './evalue.ts';
 
 const logsSchema = z.array(z.number());
 

@@ -6,10 +6,11 @@
 import { z } from 'zod';
 import type { AnalysisPolicy } from '../policy/policy.ts';
 import { countSchema, hasOutage, recentMax } from './baseline.ts';
-import { allowanceOf, type Check, checksOf, countIn, countOf, latestOf, valuesOf } from './checks.ts';
+import { allowanceOf, type Check, checksOf, countOf, latestOf, valuesOf } from './checks.ts';
 import type { Count } from './evalue.ts';
 import {
   addCounts,
+  countIn,
   type Evidence,
   type EvidenceWindow,
   greatestIn,
