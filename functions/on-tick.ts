@@ -1,6 +1,6 @@
 /** A minute has passed, or it is time to compare the world with the records; or an instance passes on the rest of either. */
 import { tickMessageSchema } from './engine/messages.ts';
-import { reconcile, tick } from './engine/tick.ts';
+import { tick } from './engine/tick.ts';
 import { parsed, receive } from './decode.ts';
 import { type Wiring, wired } from './wiring.ts';
 
@@ -12,7 +12,7 @@ export async function onTick(event: unknown, context: Wiring = wired()): Promise
     const { active, failed } =
       kind === 'tick'
         ? await tick(context.ports, context.observing, after)
-        : await reconcile(context, context.observing, after);
+        : await (await import('./engine/reconcile.ts')).reconcile(context, context.observing, after);
     const where = after === null ? '' : ` after ${after}`;
     return { kind: 'done', text: `${kind}${where}: ${active} active, ${failed} failed` };
   });

@@ -11,8 +11,8 @@ const RECONCILE = 'rollout-reconcile';
 /** Two runs missed, and the third late. */
 const reconcileMsMax = 25 * 60_000;
 const tickMsMax = 3 * 60_000;
-/** The tick after the last rollout's end puts its own job to sleep. */
-const sleepMsMax = 5 * 60_000;
+/** The reconcile after the last rollout's end puts it to sleep; here two of them have not. */
+const sleepMsMax = 21 * 60_000;
 
 const time = z
   .object({ seconds: z.coerce.number(), nanos: z.number() })
@@ -64,7 +64,7 @@ async function checkTick(site: Site): Promise<Outcome> {
   if (active === 0 && job.state === 'ENABLED' && site.now() - quietSince > sleepMsMax) {
     problems.push({
       what: `Job ${tickJob} is ${job.state}, and nothing is active.`,
-      why: 'It wakes a function 1,440 times a day for nothing, and ticks that cannot pause it may fail in more.',
+      why: 'It wakes a function 1,440 times a day for nothing, and a reconcile that cannot pause it may fail in more.',
       mend: `gcloud logging read --freshness=1h 'resource.labels.service_name="rollouts-on-tick" AND severity>=WARNING' --project=${site.environment.project}`,
     });
   }

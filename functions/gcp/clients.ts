@@ -4,8 +4,8 @@
  */
 import type { EndpointServiceClient } from '@google-cloud/aiplatform/build/src/v1/endpoint_service_client.js';
 import type { JobServiceClient } from '@google-cloud/aiplatform/build/src/v1/job_service_client.js';
-import type { ModelMonitoringServiceClient } from '@google-cloud/aiplatform/build/src/v1beta1/model_monitoring_service_client.js';
 import type { ModelServiceClient } from '@google-cloud/aiplatform/build/src/v1/model_service_client.js';
+import type { ModelMonitoringServiceClient } from '@google-cloud/aiplatform/build/src/v1beta1/model_monitoring_service_client.js';
 import type { BigQuery } from '@google-cloud/bigquery';
 import type { Firestore } from '@google-cloud/firestore';
 import type { MetricServiceClient } from '@google-cloud/monitoring/build/src/v3/metric_service_client.js';
@@ -14,6 +14,7 @@ import type { CloudSchedulerClient } from '@google-cloud/scheduler/build/src/v1/
 import type { AuthClient } from 'google-auth-library';
 import type { ClientOptions, LongrunningDescriptor } from 'google-gax';
 import type { Environment } from '../engine/environment.ts';
+import type { Rest } from './rest.ts';
 
 export interface Clients {
   endpoints(): Promise<EndpointServiceClient>;
@@ -23,18 +24,20 @@ export interface Clients {
   /** Model Monitoring v2, which only v1beta1 has. */
   modelMonitoring(): Promise<ModelMonitoringServiceClient>;
   metrics(): Promise<MetricServiceClient>;
-  /** Monitoring's HTTP API, for PromQL: `baseUrl` has no slash at its end; `auth` signs requests. */
-  monitoringRest(): Promise<{ baseUrl: string; auth: AuthClient }>;
+  /** Monitoring's HTTP API, for PromQL. */
+  monitoringRest(): Promise<Rest>;
   bigquery(): Promise<BigQuery>;
   scheduler(): Promise<CloudSchedulerClient>;
   pubsub(): Promise<PubSub>;
   firestore(): Promise<Firestore>;
+  /** Firestore's HTTP API; `documents` names where all of the database's documents are. */
+  firestoreRest(): Promise<Rest & { documents: string }>;
   /** Closes those that were opened; after it, none may be used. */
   close(): Promise<void>;
 }
 
 /** For what keeps records and speaks of them, and rolls out nothing. */
-export type RecordClients = Pick<Clients, 'pubsub' | 'firestore' | 'close'>;
+export type RecordClients = Pick<Clients, 'pubsub' | 'firestore' | 'firestoreRest' | 'close'>;
 
 /**
  * Clients for one environment; a process keeps one of these. The modules are imported deep and late because the whole of
@@ -78,13 +81,7 @@ export function googleClients(environment: Environment): Clients {
       (client) => client.close(),
     ),
     monitoringRest: once(
-      async () => {
-        const emulator = emulators.monitoringRest;
-        if (emulator !== null) return { baseUrl: `http://${emulator}`, auth: await noAuth() };
-        const { GoogleAuth } = await import('google-auth-library');
-        const auth = new GoogleAuth({ scopes: 'https://www.googleapis.com/auth/monitoring.read' });
-        return { baseUrl: 'https://monitoring.googleapis.com', auth: await auth.getClient() };
-      },
+      () => restOf('monitoring.googleapis.com', emulators.monitoringRest, 'monitoring.read'),
       () => Promise.resolve(),
     ),
     bigquery: once(
@@ -148,6 +145,13 @@ export function recordClients({ project, emulators }: Environment, { once, close
         });
       },
       (client) => client.terminate(),
+    ),
+    firestoreRest: once(
+      async () => ({
+        ...(await restOf('firestore.googleapis.com', emulators.firestore, 'datastore')),
+        documents: `projects/${project}/databases/(default)/documents`,
+      }),
+      () => Promise.resolve(),
     ),
     close,
   };
@@ -213,6 +217,13 @@ async function gaxOptions(project: string, emulator: string | null, apiEndpoint?
     sslCreds: grpc.credentials.createInsecure(),
     authClient: await noAuth(),
   };
+}
+
+async function restOf(host: string, emulator: string | null, scope: string): Promise<Rest> {
+  if (emulator !== null) return { baseUrl: `http://${emulator}`, auth: null };
+  const { GoogleAuth } = await import('google-auth-library');
+  const auth = new GoogleAuth({ scopes: `https://www.googleapis.com/auth/${scope}` });
+  return { baseUrl: `https://${host}`, auth: await auth.getClient() };
 }
 
 /** For emulators. Without it a client asks the metadata server who it is, and waits a second where there is none. */

@@ -1,26 +1,22 @@
 /** Which policies are there? PoliciesPort over the Firestore documents that Terraform writes, one YAML text in each. */
-import type { Policy } from '../../machines/policy/policy.ts';
+
 import { formatProblem, parsePolicy } from '../../machines/policy/document.ts';
-import { limits } from '../engine/limits.ts';
+import type { Policy } from '../../machines/policy/policy.ts';
 import type { PoliciesPort } from '../engine/ports.ts';
 import type { RecordClients } from './clients.ts';
-import { call } from './status.ts';
+import { queryCollection } from './firestore-query.ts';
 
 export const policiesCollection = 'rollout-policies';
 
 /** PoliciesPort over the collection `rollout-policies`; a document's policy is the text of its field `yaml`. */
-export function firestorePolicies(clients: Pick<RecordClients, 'firestore'>): PoliciesPort {
+export function firestorePolicies(clients: Pick<RecordClients, 'firestoreRest'>): PoliciesPort {
   return {
     async list() {
-      const documents = await call(`List ${policiesCollection}`, limits.callDeadlineMs, async () => {
-        const firestore = await clients.firestore();
-        return (await firestore.collection(policiesCollection).get()).docs;
-      });
+      const documents = await queryCollection(clients, { collection: policiesCollection, field: 'yaml' });
       const policies: Policy[] = [];
       const problems: string[] = [];
-      for (const document of documents) {
-        const where = `${policiesCollection}/${document.id}`;
-        const yaml: unknown = document.get('yaml');
+      for (const { id, value: yaml } of documents) {
+        const where = `${policiesCollection}/${id}`;
         if (typeof yaml !== 'string') {
           problems.push(
             `${where}: expected the policy's text in the field "yaml", got ${typeof yaml}; run terraform apply`,

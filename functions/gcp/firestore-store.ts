@@ -6,15 +6,18 @@
  * itself for longer than our deadline, and what arrives after we gave up finds its precondition gone, or is recognised.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import type { DocumentReference, DocumentSnapshot, Firestore, Query, Timestamp } from '@google-cloud/firestore';
+import type { DocumentReference, DocumentSnapshot, Firestore, Timestamp } from '@google-cloud/firestore';
 import { z } from 'zod';
 import { PermanentError, TransientError } from '../engine/errors.ts';
 import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
-import type { ArchivedRollout, Commit, CommitResult, JournalEntry, Page, Stored, StorePort } from '../engine/ports.ts';
+import type { ArchivedRollout, Commit, CommitResult, JournalEntry, Stored, StorePort } from '../engine/ports.ts';
 import { storedJson } from '../engine/stored-json.ts';
 import type { RecordClients } from './clients.ts';
+import { type CollectionQuery, queryCollection } from './firestore-query.ts';
 import { call, parseReply } from './status.ts';
+
+const recordsCollection = 'rollout-endpoints';
 
 /** JSON as text: Firestore's own values know no nested arrays, and would index every field of a snapshot. */
 const json = z.string().transform(storedJson);
@@ -23,9 +26,14 @@ const journalSchema = z.object({ at: z.number(), sequence: z.int(), data: json }
 const rolloutSchema = z.object({ key: z.string(), startedAt: z.number(), endedAt: z.number().nullable(), data: json });
 
 /** StorePort over Firestore. `close` leaves the client open: it belongs to `clients`. */
-export function firestoreStore(clients: Pick<RecordClients, 'firestore'>): StorePort {
+export function firestoreStore(clients: Pick<RecordClients, 'firestore' | 'firestoreRest'>): StorePort {
   function ask<T>(name: string, act: (firestore: Firestore) => Promise<T>): Promise<T> {
     return call(name, limits.callDeadlineMs, async () => act(await clients.firestore()));
+  }
+
+  async function list(query: Pick<CollectionQuery, 'where' | 'after' | 'limit'>): Promise<Stored[]> {
+    const found = await queryCollection(clients, { collection: recordsCollection, field: 'data', ...query });
+    return found.map(({ id, value, revision }) => ({ key: id, data: storedJson(value), revision }));
   }
 
   return {
@@ -35,17 +43,9 @@ export function firestoreStore(clients: Pick<RecordClients, 'firestore'>): Store
         return snapshot.exists ? storedOf(snapshot) : null;
       }),
 
-    listActive: (page) =>
-      ask('List active records', async (firestore) => {
-        const found = await pageOf(firestore.collection('rollout-endpoints').where('isActive', '==', true), page).get();
-        return found.docs.map(storedOf);
-      }),
+    listActive: (page) => list({ where: 'isActive', ...page }),
 
-    listAll: (page) =>
-      ask('List records', async (firestore) => {
-        const found = await pageOf(firestore.collection('rollout-endpoints'), page).get();
-        return found.docs.map(storedOf);
-      }),
+    listAll: (page) => list({ ...page }),
 
     async commit(change) {
       const commitId = randomUUID();
@@ -141,15 +141,8 @@ function mayBeRefusal(error: unknown): boolean {
   return error instanceof TransientError && error.code === 'conflict';
 }
 
-/** Ordered by id, which every index ends with, so that none is to be made for it. */
-function pageOf(records: Query, page: Page | undefined): Query {
-  const ordered = records.orderBy('__name__');
-  if (page === undefined) return ordered;
-  return (page.after === null ? ordered : ordered.startAfter(page.after)).limit(page.limit);
-}
-
 function recordAt(firestore: Firestore, key: string): DocumentReference {
-  return firestore.collection('rollout-endpoints').doc(key);
+  return firestore.collection(recordsCollection).doc(key);
 }
 
 function rolloutAt(firestore: Firestore, id: string): DocumentReference {

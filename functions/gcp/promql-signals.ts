@@ -9,18 +9,19 @@ import { limits } from '../engine/limits.ts';
 import {
   addNumber,
   addSignals,
-  noNumbers,
   type Numbers,
+  noNumbers,
   ownersOf,
   periodThat,
   type Shape,
-  sharedDeadline,
   shapeOf,
+  sharedDeadline,
   textFor,
 } from './check-signals.ts';
 import type { Clients } from './clients.ts';
 import { boundsMax } from './distribution.ts';
 import { readRequests } from './monitoring-signals.ts';
+import { post } from './rest.ts';
 import type { SignalAnswer, SignalQuery, SignalReader } from './signals.ts';
 import { call } from './status.ts';
 import { instant, periodEnds } from './time-series.ts';
@@ -113,14 +114,9 @@ async function ask(
   try {
     const deadlineMs = leftMs();
     return await call(name, deadlineMs, async () => {
-      const { baseUrl, auth } = await clients.monitoringRest();
-      const url = `${baseUrl}/v1/projects/${project}/location/global/prometheus/api/v1/query_range`;
-      const headers = await auth.getRequestHeaders(url);
-      const signal = AbortSignal.timeout(deadlineMs);
-      const response = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'error' }).catch(
-        unreachable,
-      );
-      return parseAnswer(response.status, await readText(response));
+      const path = `/v1/projects/${project}/location/global/prometheus/api/v1/query_range`;
+      const bytesMax = limits.promqlAnswerBytesMax;
+      return parseAnswer(await post(await clients.monitoringRest(), path, { body, deadlineMs, bytesMax }));
     });
   } catch (error) {
     if (error instanceof TransientError || error instanceof PermanentError) return error.message;
@@ -128,44 +124,14 @@ async function ask(
   }
 }
 
-function unreachable(error: unknown): never {
-  const { cause } = error instanceof Error ? error : {};
-  const reason = cause instanceof Error ? cause.message : String(error);
-  throw new TransientError('unavailable', `no answer: ${reason}`, { cause: error });
-}
-
-async function readText(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > limits.promqlAnswerBytesMax) {
-      throw new PermanentError(
-        'internal',
-        `the answer has more than ${limits.promqlAnswerBytesMax} bytes; aggregate more`,
-      );
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-function parseAnswer(status: number, text: string): Series[] {
-  const parsed = replySchema.safeParse(parseJson(text));
+function parseAnswer({ status, json, text }: Awaited<ReturnType<typeof post>>): Series[] {
+  const parsed = replySchema.safeParse(json);
   if (parsed.success && parsed.data.status === 'error') {
     throw new PermanentError('invalidArgument', `HTTP ${status}, ${parsed.data.errorType}: ${parsed.data.error}`);
   }
   if (parsed.success && parsed.data.status === 'success' && status === 200) return parsed.data.data.result;
   const start = text.slice(0, 200);
   throw new TransientError('unavailable', `expected Prometheus' JSON with a matrix, got HTTP ${status}: ${start}`);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 function numbersOf(series: Series[], shape: Shape, query: SignalQuery): Numbers {

@@ -13,6 +13,8 @@ import { firstRequests, openFirestore, openWorld } from './coldstart/world.ts';
 /** The first round is not counted: files are not in the machine's memory yet, nor is the emulators' code hot. */
 const ROUNDS = Number(process.env['R'] ?? 9);
 const hello = 'hello';
+/** Such as `onTick,predict`; without it all are started. */
+const ONLY = process.env['ONLY']?.split(',') ?? [...doors.keys()];
 
 export const bench: Bench = async (report) => {
   await using stack = new AsyncDisposableStack();
@@ -20,7 +22,7 @@ export const bench: Bench = async (report) => {
   stack.defer(() => rm(folder, { recursive: true }));
   const world = await openWorld(stack, await openFirestore(stack));
   const subjects: Subject[] = [];
-  for (const name of [hello, ...doors.keys()]) {
+  for (const name of [hello, ...ONLY]) {
     const request = firstRequests[name];
     if (request === undefined) throw new Error(`Expected a first request for ${name} in coldstart/world.ts`);
     subjects.push({ ...(await layOut(join(folder, name), name)), request });

@@ -12,7 +12,8 @@ import { evidence } from '../../functions/engine/commands.ts';
 import { limits } from '../../functions/engine/limits.ts';
 import type { Ports, StorePort } from '../../functions/engine/ports.ts';
 import { openSqliteStore } from '../../functions/engine/sqlite-store.ts';
-import { reconcile, tick } from '../../functions/engine/tick.ts';
+import { reconcile } from '../../functions/engine/reconcile.ts';
+import { tick } from '../../functions/engine/tick.ts';
 import { vertexEndpoints } from '../../functions/gcp/endpoints.ts';
 import { monitoringMetrics } from '../../functions/gcp/metrics.ts';
 import { vertexModels } from '../../functions/gcp/models.ts';
@@ -27,6 +28,7 @@ const observing = { periodMs: minuteMs };
 const REQUESTS_PER_MINUTE = 6000;
 /** A rollout of delays.production.yaml takes 25 hours, of which the old version is kept for 24. */
 const MINUTES_MAX = 2000;
+const RECONCILE_MINUTES = 10;
 const RECONCILES_PER_DAY = 144;
 /** More models than one, to see what each further one adds. */
 const MODELS = 11;
@@ -80,6 +82,10 @@ async function promote(site: Site): Promise<number> {
     pass(local, minuteMs);
     site.counts.invocations += 1;
     await tick(ports, observing);
+    if (minute % RECONCILE_MINUTES === 0) {
+      site.counts.invocations += 1;
+      await reconcile({ ports, project: 'demo' }, observing);
+    }
     if (!site.isPaused()) continue;
     const { split, deployedModels } = findEndpoint(local.world.context, endpoint);
     const [left] = deployedModels;
@@ -92,7 +98,7 @@ async function promote(site: Site): Promise<number> {
 
 async function idleDay(site: Site): Promise<void> {
   for (let i = 0; i < RECONCILES_PER_DAY; i += 1) {
-    pass(site.local, 10 * minuteMs);
+    pass(site.local, RECONCILE_MINUTES * minuteMs);
     site.counts.invocations += 1;
     await reconcile({ ports: site.ports, project: 'demo' }, observing);
   }

@@ -150,7 +150,7 @@ describe('what does not wake is found', () => {
     const { scheduler, tick } = await jobs();
     await scheduler.resumeJob({ name: tick });
     expect(await problemsOf()).toEqual([]);
-    skippedMs += 6 * minute;
+    skippedMs += 22 * minute;
     expect(await problemsOf()).toEqual([expect.stringMatching(/^tick job: .* is ENABLED, and nothing is active/)]);
     await scheduler.pauseJob({ name: tick });
   });

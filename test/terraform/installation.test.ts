@@ -123,13 +123,8 @@ withTerraform('an installation', ({ open, installed }) => {
       const source = ['firestore-store', 'firestore-policies']
         .map((file) => readFileSync(`functions/gcp/${file}.ts`, 'utf8'))
         .join('\n');
-      const searched = [...source.matchAll(/\.(?:where|orderBy)\('(\w+)'/g)]
-        .map(([, field]) => field)
-        .filter((field) => field !== '__name__');
-      const collections = [
-        policiesCollection,
-        ...[...source.matchAll(/collection\('([\w-]+)'\)/g)].map(([, name = '']) => name),
-      ];
+      const searched = [...source.matchAll(/\b(?:where|orderBy)(?:\(|: )'(\w+)'/g)].map(([, field]) => field);
+      const collections = [...source.matchAll(/ollection(?:\(| = )'([\w-]+)'/g)].map(([, name = '']) => name);
       const fields = ofType(applied, 'google_firestore_field').filter(({ name }) => name === 'unindexed');
       expect(new Set(searched)).toEqual(new Set(['isActive', 'startedAt']));
       expect(new Set(fields.map(({ values }) => values['collection']))).toEqual(new Set(collections));

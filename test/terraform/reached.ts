@@ -36,6 +36,11 @@ export function reachedFrom(file: string, isOutside: (file: string) => boolean):
     const declaration = module.declarations.get(next.name);
     if (seen.has(key) || declaration === undefined) continue;
     seen.add(key);
+    for (const source of loadedIn(declaration)) {
+      const file = join(dirname(next.file), source);
+      if (source.startsWith('.') && !isOutside(file))
+        waiting.push(...[...moduleOf(modules, file).declarations.keys()].map((name) => ({ file, name })));
+    }
     for (const name of mentionedIn(declaration, reached.members)) {
       reached.names.add(name);
       const from = module.imports.get(name);
@@ -96,6 +101,23 @@ function mentionedIn(root: Node, members: Set<string>): Set<string> {
   return names;
 }
 
+/** The modules that a piece of code loads when it runs. */
+function loadedIn(root: Node): string[] {
+  const sources: string[] = [];
+  for (const node of nodesIn(root)) {
+    if (node.type === 'ImportExpression' && isNode(node['source'])) sources.push(String(node['source']['value']));
+  }
+  return sources;
+}
+
+/** A piece of code and all that is in it. */
+function* nodesIn(root: unknown): Generator<Node> {
+  if (Array.isArray(root)) for (const each of root) yield* nodesIn(each);
+  if (!isNode(root)) return;
+  yield root;
+  for (const child of Object.values(root)) yield* nodesIn(child);
+}
+
 /** Of `context.ports.store` it is `store`. */
 function lastNameOf(node: unknown): string {
   if (!isNode(node)) return '';
@@ -105,12 +127,8 @@ function lastNameOf(node: unknown): string {
 /** Every call of a member in a file, such as `client.getEndpoint`. */
 export function membersCalledIn(file: string): Set<string> {
   const called = new Set<string>();
-  const waiting: unknown[] = bodyOf(file);
-  for (let node = waiting.pop(); node !== undefined; node = waiting.pop()) {
-    if (Array.isArray(node)) waiting.push(...node.filter((each) => each != null));
-    if (!isNode(node)) continue;
+  for (const node of nodesIn(bodyOf(file))) {
     if (node.type === 'CallExpression' && isNode(node['callee'])) called.add(nameOf(node['callee']['property']));
-    waiting.push(...Object.values(node).filter((child) => child != null));
   }
   return called;
 }

@@ -6,7 +6,8 @@ import { command } from '../../../functions/engine/commands.ts';
 import { TransientError } from '../../../functions/engine/errors.ts';
 import type { CommandMessage } from '../../../functions/engine/messages.ts';
 import { readJournal } from '../../../functions/engine/rollouts.ts';
-import { reconcile, tick } from '../../../functions/engine/tick.ts';
+import { reconcile } from '../../../functions/engine/reconcile.ts';
+import { tick } from '../../../functions/engine/tick.ts';
 import { stateOf } from '../../../machines/rollout/describe.ts';
 import { policyOf } from '../../machines/rollout/life.ts';
 import {
@@ -190,17 +191,6 @@ describe('a life of a rollout', () => {
     expect((await run(200)).at(-1)).toBe('promoted');
     expect(isLost).toBe(true);
   });
-
-  it('pauses the tick job while nothing is active, and a blessing resumes it', async () => {
-    const context = begin();
-    await tick(lab.ports, observing);
-    expect(await lab.ports.schedule.isPaused()).toBe(true);
-    await blessVersion(context, '2');
-    expect(await lab.ports.schedule.isPaused()).toBe(false);
-    await run(120);
-    await tick(lab.ports, observing);
-    expect(await lab.ports.schedule.isPaused()).toBe(true);
-  });
 });
 
 describe('what cannot be followed', () => {
@@ -238,6 +228,34 @@ describe('reconcile', () => {
     await run(120);
     await reconcile(context, observing);
     expect((await lab.record())?.active).toBeNull();
+  });
+
+  it('pauses the tick job while nothing is active, and a blessing resumes it', async () => {
+    const context = begin();
+    await lab.ports.schedule.resume();
+    await reconcile(context, observing);
+    expect(await lab.ports.schedule.isPaused()).toBe(true);
+    await blessVersion(context, '2');
+    expect(await lab.ports.schedule.isPaused()).toBe(false);
+    await reconcile(context, observing);
+    expect(await lab.ports.schedule.isPaused()).toBe(false);
+    await run(120);
+    await reconcile(context, observing);
+    expect(await lab.ports.schedule.isPaused()).toBe(true);
+  });
+
+  it('looks once more before the ticks sleep, for a blessing may just have come', async () => {
+    const context = begin();
+    const { schedule } = lab.ports;
+    const resume = () => schedule.resume();
+    await resume();
+    const blessed = async (): Promise<void> => {
+      await blessVersion(context, '2');
+      await schedule.pause();
+    };
+    lab.ports.schedule = { ...schedule, resume, pause: blessed };
+    await reconcile(context, observing);
+    expect(await schedule.isPaused()).toBe(false);
   });
 
   it('resumes a tick job that was paused under a rollout', async () => {

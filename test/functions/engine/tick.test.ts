@@ -7,7 +7,8 @@ import { tickMessageSchema } from '../../../functions/engine/messages.ts';
 import type { MetricsQuery, Ports, StorePort } from '../../../functions/engine/ports.ts';
 import { topics } from '../../../functions/engine/publish.ts';
 import { openSqliteStore } from '../../../functions/engine/sqlite-store.ts';
-import { reconcile, tick } from '../../../functions/engine/tick.ts';
+import { reconcile } from '../../../functions/engine/reconcile.ts';
+import { tick } from '../../../functions/engine/tick.ts';
 import type { Evidence } from '../../../machines/analysis/evidence.ts';
 import { parseRecord } from '../../../machines/rollout/record.ts';
 import { policyOf } from '../../machines/rollout/life.ts';
@@ -66,14 +67,13 @@ describe('a tick over many rollouts', () => {
     expect(new Set(queries.map((query) => query.endpoint)).size).toBe(page + 1);
   });
 
-  it('is not stopped by a record that cannot be read, which counts as failed and keeps the ticks awake', async () => {
+  it('is not stopped by a record that cannot be read, which counts as failed', async () => {
     await watchers(2);
     const { commit } = watcher(7);
     await store.commit({ ...commit, data: 'damaged' });
-    const { ports, isPaused } = world();
+    const { ports } = world();
     expect(await tick(ports, observing)).toEqual({ active: 3, failed: 1 });
     expect(await tick(ports, observing, watcher(1).commit.key)).toEqual({ active: 1, failed: 1 });
-    expect(isPaused()).toBe(false);
   });
 
   it('lets time pass for one whose evidence cannot be digested, so that its deadline is met', async () => {
@@ -98,26 +98,9 @@ describe('a tick over many rollouts', () => {
 
 describe('a tick with nothing to do', () => {
   it('reads once where nothing is active', async () => {
-    const { ports, reads } = world({ isPaused: true });
+    const { ports, reads } = world();
     expect(await tick(ports, observing)).toEqual({ active: 0, failed: 0 });
     expect(reads()).toBe(1);
-  });
-
-  it('looks once more before it sleeps, for a blessing may just have come', async () => {
-    const { ports, reads, isPaused } = world();
-    await tick(ports, observing);
-    expect([isPaused(), reads()]).toEqual([true, 2]);
-    const { ports: late, isPaused: isStillPaused } = world();
-    const { schedule } = late;
-    late.schedule = { ...schedule, pause: () => watchers(1).then(() => schedule.pause()) };
-    await tick(late, observing);
-    expect(isStillPaused()).toBe(false);
-  });
-
-  it('that was passed on and finds no records leaves the ticks awake', async () => {
-    const { ports, isPaused } = world();
-    await tick(ports, observing, 'us-central1~1');
-    expect(isPaused()).toBe(false);
   });
 
   it('writes and says nothing, at any second of a rollout', async () => {
@@ -212,11 +195,10 @@ interface Published {
 }
 
 /** Everybody has requests in every period. Only what watching needs answers; the rest is not to be called. */
-function world({ isPaused = false, at = watchedUntil + minuteMs } = {}) {
+function world({ at = watchedUntil + minuteMs } = {}) {
   const queries: MetricsQuery[] = [];
   const published: Published[] = [];
   let reads = 0;
-  let isAsleep = isPaused;
   const unexpected = (): Promise<never> => Promise.reject(new Error('nobody who watches calls this'));
   const ports: Ports = {
     now: () => at,
@@ -244,11 +226,7 @@ function world({ isPaused = false, at = watchedUntil + minuteMs } = {}) {
         return Promise.resolve();
       },
     },
-    schedule: {
-      pause: () => Promise.resolve(void (isAsleep = true)),
-      resume: () => Promise.resolve(void (isAsleep = false)),
-      isPaused: () => Promise.resolve(isAsleep),
-    },
+    schedule: { pause: unexpected, resume: unexpected, isPaused: () => Promise.resolve(false) },
     store: {
       ...store,
       listActive: (asked) => {
@@ -257,7 +235,7 @@ function world({ isPaused = false, at = watchedUntil + minuteMs } = {}) {
       },
     },
   };
-  return { ports, queries, published, reads: () => reads, isPaused: () => isAsleep };
+  return { ports, queries, published, reads: () => reads };
 }
 
 function evidenceOf({ window: { fromAt, toAt }, periodMs }: MetricsQuery): Evidence[] {

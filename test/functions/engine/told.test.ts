@@ -25,7 +25,8 @@ import {
 import type { OutgoingMessage } from '../../../functions/engine/ports.ts';
 import { sendDeadLetter } from '../../../functions/engine/publish.ts';
 import { listRollouts, readJournal, readRollout } from '../../../functions/engine/rollouts.ts';
-import { reconcile, tick } from '../../../functions/engine/tick.ts';
+import { reconcile } from '../../../functions/engine/reconcile.ts';
+import { tick } from '../../../functions/engine/tick.ts';
 import { policyOf } from '../../machines/rollout/life.ts';
 import { endpoint, type Laboratory, laboratory, type LaboratoryOptions, model } from '../../simulation/laboratory.ts';
 

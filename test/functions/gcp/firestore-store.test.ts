@@ -56,7 +56,7 @@ withFirestoreEmulator('the Firestore store', (emulator) => {
     const said = lines.mock.calls.map(([line]) => String(line)).filter((line) => line.includes('"CRITICAL"'));
     lines.mockRestore();
 
-    expect(active.map(({ data }) => data)).toEqual([undefined, 'known', 7]);
+    expect(active.map(({ data }) => data)).toEqual([undefined, 'known', { integerValue: '7' }]);
     expect(rollouts).toEqual(archive);
     expect(entries).toEqual(journal);
     expect(said).toEqual([

@@ -13,7 +13,8 @@ import { command, evidence, incident } from '../../../functions/engine/commands.
 import { PermanentError } from '../../../functions/engine/errors.ts';
 import { listRollouts, readRollout } from '../../../functions/engine/rollouts.ts';
 import { openSqliteStore } from '../../../functions/engine/sqlite-store.ts';
-import { reconcile, tick } from '../../../functions/engine/tick.ts';
+import { reconcile } from '../../../functions/engine/reconcile.ts';
+import { tick } from '../../../functions/engine/tick.ts';
 import { damaged, damagedJson, jsonOf } from '../arbitraries.ts';
 import type { Door } from '../run.ts';
 import { captured, endpoint, type FuzzWorld, type Moment, openWorld, parent, type Scene, sceneWith } from '../world.ts';
