@@ -1,8 +1,12 @@
 /** What is due? Advances every active rollout. While none is, that is one read, and nothing more is loaded for it. */
 import type { TickSummary } from './advance.ts';
+import { late } from './late.ts';
 import type { Observing } from './observe.ts';
 import { pagesOf } from './pages.ts';
 import type { Ports } from './ports.ts';
+
+/** What there is to do where something is active. */
+export const advancing = late(() => import('./advance.ts'));
 
 /**
  * Advances every active rollout by what is due now. What does not fit into one page is passed on to other instances first,
@@ -13,7 +17,7 @@ export async function tick(ports: Ports, observing: Observing, after: string | n
   const summary: TickSummary = { active: 0, failed: 0 };
   for await (const page of pagesOf(ports, 'tick', after)) {
     if (page.length === 0) continue;
-    const { advance } = await import('./advance.ts');
+    const { advance } = await advancing();
     const { active, failed } = await advance(ports, page, observing);
     summary.active += active;
     summary.failed += failed;

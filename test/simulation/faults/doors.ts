@@ -5,8 +5,12 @@ import { onBlessing } from '../../../functions/on-blessing.ts';
 import { onCommand } from '../../../functions/on-command.ts';
 import { onEvidence } from '../../../functions/on-evidence.ts';
 import { onIncident } from '../../../functions/on-incident.ts';
-import { onTick } from '../../../functions/on-tick.ts';
+import { advancing } from '../../../functions/engine/tick.ts';
+import { onTick, reconciling } from '../../../functions/on-tick.ts';
 import { periodMs, project } from './cloud.ts';
+
+// In virtual time nothing may take as long as it takes to load.
+await Promise.all([advancing(), reconciling()]);
 
 const doors = { onBlessing, onTick, onCommand, onIncident, onEvidence };
 
