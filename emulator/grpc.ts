@@ -7,7 +7,9 @@
  * 64-bit integers as strings or numbers and enums by name or number.
  */
 import { readFileSync } from 'node:fs';
+import { createServer as createWebServer, type RequestListener } from 'node:http';
 import { createRequire } from 'node:module';
+import { createServer as createListener } from 'node:net';
 import {
   type Metadata,
   Server,
@@ -35,6 +37,8 @@ const protosByPrefix: [prefix: string, path: string][] = [
 
 /** Pub/Sub takes messages of 10 MB; gRPC's own default of 4 MB would refuse them first. */
 const requestBytesMax = 16 * 1024 * 1024;
+/** How a connection of HTTP/2 begins. */
+const HTTP2 = 'PRI';
 /** Calls under way get this long to end when the server closes. */
 const closeDeadlineMs = 1_000;
 
@@ -118,25 +122,42 @@ export function unaryService(
 /**
  * Serves on 127.0.0.1; port 0 takes any free one. Throws when the port is taken. Closing lets calls under way end, but
  * does not wait long for them.
+ * @param rest answers what comes over HTTP/1.1 to the same port, as some of Google's emulators do
  */
 export async function serveGrpc(
   port: number,
   services: GrpcService[],
+  rest: RequestListener = (_, response) => void response.writeHead(404).end(),
 ): Promise<{ port: number; close(): Promise<void> }> {
   const server = new Server({ 'grpc.max_receive_message_length': requestBytesMax });
   for (const [definition, implementation] of services) server.addService(definition, implementation);
-  const boundPort = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) return resolve(bound);
-      server.forceShutdown();
-      const advice = error.message.includes('EADDRINUSE') ? 'it is taken; stop what holds it, or choose another' : '';
-      reject(new Error(`Cannot serve gRPC on 127.0.0.1:${port}: ${advice || error.message}.`, { cause: error }));
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const web = createWebServer(rest);
+  const listener = createListener((socket) => {
+    // Whoever is cut off hears of it by itself.
+    socket.on('error', () => socket.destroy());
+    socket.once('readable', () => {
+      const first: Buffer = socket.read() ?? Buffer.alloc(0);
+      socket.unshift(first);
+      if (first.toString('latin1', 0, HTTP2.length) === HTTP2) injector.injectConnection(socket);
+      else web.emit('connection', socket);
     });
   });
+  await new Promise<void>((resolve, reject) => {
+    listener.once('error', (error: NodeJS.ErrnoException) => {
+      const advice = error.code === 'EADDRINUSE' ? 'it is taken; stop what holds it, or choose another' : error.message;
+      reject(new Error(`Cannot serve gRPC on 127.0.0.1:${port}: ${advice}.`, { cause: error }));
+    });
+    listener.listen(port, '127.0.0.1', resolve);
+  });
+  const address = listener.address();
   return {
-    port: boundPort,
+    port: typeof address === 'object' && address !== null ? address.port : port,
     close: () =>
       new Promise((resolve) => {
+        listener.close();
+        web.close();
+        web.closeAllConnections();
         const timer = setTimeout(() => {
           server.forceShutdown();
           resolve();

@@ -1,5 +1,5 @@
 /** How do the parts become one emulator? The composition root: for main.ts, and for tests in their own process. */
-import type { Server } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import { Agent } from 'undici';
 import { bigqueryApi } from './bigquery/bigquery.ts';
 import { createRequestLog } from './bigquery/request-log.ts';
@@ -12,6 +12,7 @@ import { prometheusApi } from './monitoring/prometheus.ts';
 import { createPredictServer } from './predict.ts';
 import { createProcessGuard, killLeftovers } from './process-guard.ts';
 import { createPubSub } from './pubsub/pubsub.ts';
+import { pubsubApi } from './pubsub/rest.ts';
 import { createScheduler } from './scheduler/scheduler.ts';
 import { readState, type SavedState, stateWriter } from './state-file.ts';
 import { createAudit } from './vertex/audit.ts';
@@ -101,28 +102,33 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Runn
     scheduler.restore(saved.scheduler);
   }
   const requestLog = createRequestLog({ now });
-  const ports = await listen(stack, options.ports ?? {}, {
-    vertex: [
-      endpointService(world, before),
-      modelService(world, createAudit(world, pubsub), before),
-      operationsService(world, before),
-      jobService(world, before),
-      modelMonitoringService(world, before),
-    ],
-    monitoring: [metricService(world, timeScale, before)],
-    scheduler: scheduler.services,
-    pubsub: pubsub.services,
-    predict: createPredictServer({
-      world,
-      containers,
-      agent,
-      random,
-      before: faults.beforePrediction,
-      requestLog,
-      others: [bigqueryApi(world, requestLog, before), prometheusApi(world, before)],
-    }),
-    control: createControlServer(world, faults),
-  });
+  const ports = await listen(
+    stack,
+    options.ports ?? {},
+    {
+      vertex: [
+        endpointService(world, before),
+        modelService(world, createAudit(world, pubsub), before),
+        operationsService(world, before),
+        jobService(world, before),
+        modelMonitoringService(world, before),
+      ],
+      monitoring: [metricService(world, timeScale, before)],
+      scheduler: scheduler.services,
+      pubsub: pubsub.services,
+      predict: createPredictServer({
+        world,
+        containers,
+        agent,
+        random,
+        before: faults.beforePrediction,
+        requestLog,
+        others: [bigqueryApi(world, requestLog, before), prometheusApi(world, before)],
+      }),
+      control: createControlServer(world, faults),
+    },
+    { pubsub: pubsubApi(pubsub, before) },
+  );
 
   // The ports are ours, so no other emulator runs on this state: what its file names is left over.
   if (saved !== null) killLeftovers(saved.containers);
@@ -198,12 +204,13 @@ async function listen(
   stack: AsyncDisposableStack,
   wanted: Partial<Record<Service, number>>,
   parts: Record<Service, GrpcService[] | Server>,
+  rest: Partial<Record<Service, RequestListener>>,
 ): Promise<Record<Service, number>> {
   const ports = mapServices(() => 0);
   for (const service of services) {
     const part = parts[service];
     const port = wanted[service] ?? 0;
-    const server = Array.isArray(part) ? await serveGrpc(port, part) : await serveHttp(part, port);
+    const server = Array.isArray(part) ? await serveGrpc(port, part, rest[service]) : await serveHttp(part, port);
     stack.defer(() => server.close());
     ports[service] = server.port;
   }

@@ -2,9 +2,9 @@
 import { topics } from './engine/publish.ts';
 import { listRollouts, readJournal, readRollout } from './engine/rollouts.ts';
 import { createDashboard } from './dashboard.ts';
-import { wiredRecords } from './wiring.ts';
+import { wiredDashboard } from './wiring.ts';
 
-const { ports } = wiredRecords();
+const { ports } = wiredDashboard();
 
 export const dashboard = createDashboard({
   listRollouts: () => listRollouts(ports.store),

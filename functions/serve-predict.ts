@@ -7,9 +7,9 @@ import { readProxyConfig } from './proxy/config.ts';
 import { takeOverServer } from './proxy/server.ts';
 import { openTracing } from './proxy/tracing.ts';
 import { googleAccessTokens, upstreamOrigin } from './proxy/upstream.ts';
-import { wiredRecords } from './wiring.ts';
+import { wiredProxy } from './wiring.ts';
 
-const { environment, ports, observing } = wiredRecords();
+const { environment, ports, observing } = wiredProxy();
 const { vertexPredict } = environment.emulators;
 const config = await readProxyConfig(environment.proxyConfig, environment.proxyKeys);
 const accessToken = vertexPredict === null ? googleAccessTokens() : null;

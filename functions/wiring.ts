@@ -8,8 +8,15 @@ import type { Observing } from './engine/observe.ts';
 import { policiesFromFolder } from './engine/policies-folder.ts';
 import type { PoliciesPort, Ports, StorePort } from './engine/ports.ts';
 import { openSqliteStore } from './engine/sqlite-store.ts';
-import { pubsubBus } from './gcp/bus.ts';
-import { type Clients, googleClients, type RecordClients, recordClients } from './gcp/clients.ts';
+import { pubsubBus, restBus } from './gcp/bus.ts';
+import {
+  type Clients,
+  googleClients,
+  type RecordClients,
+  type RestClients,
+  recordClients,
+  restClients,
+} from './gcp/clients.ts';
 import { vertexEndpoints } from './gcp/endpoints.ts';
 import { firestorePolicies } from './gcp/firestore-policies.ts';
 import { firestoreStore } from './gcp/firestore-store.ts';
@@ -28,10 +35,10 @@ export interface Wiring extends BlessingContext {
   observing: Observing;
 }
 
-/** What the dashboard and the proxy need of it: no Vertex AI, no Monitoring, no Scheduler. */
-export interface RecordWiring {
+/** What a function needs of it that rolls out nothing. */
+export interface PartialWiring<Name extends keyof Ports> {
   environment: Environment;
-  ports: Pick<Ports, 'bus' | 'policies' | 'store' | 'now'>;
+  ports: Pick<Ports, Name>;
   observing: Observing;
 }
 
@@ -43,35 +50,35 @@ export function wired(): Wiring {
   return wiring;
 }
 
-/** As `wired`, for a function that rolls out nothing; its bundle then has no more clients than it needs. */
-export function wiredRecords(): RecordWiring {
+/** As `wired`, for what shows records. Its bundle has no client of Vertex AI, Monitoring and Scheduler. */
+export function wiredDashboard(): PartialWiring<'bus' | 'store' | 'now'> {
   const environment = parseEnvironment(process.env);
-  return {
-    environment,
-    ports: recordPorts(environment, recordClients(environment)),
-    observing: observingOf(environment),
-  };
+  const clients = recordClients(environment);
+  const ports = { bus: restBus(clients), store: storeOf(environment, clients), now: Date.now };
+  return { environment, ports, observing: observingOf(environment) };
+}
+
+/** As `wired`, for what reads policies and tells what it saw. Its bundle has no client of Google's at all. */
+export function wiredProxy(): PartialWiring<'bus' | 'policies' | 'now'> {
+  const environment = parseEnvironment(process.env);
+  const clients = restClients(environment);
+  const ports = { bus: restBus(clients), policies: policiesOf(environment, clients), now: Date.now };
+  return { environment, ports, observing: observingOf(environment) };
 }
 
 export function wire(environment: Environment): Wiring {
   const clients = googleClients(environment);
   const ports: Ports = {
-    ...recordPorts(environment, clients),
+    bus: pubsubBus(clients),
+    policies: policiesOf(environment, clients),
+    store: storeOf(environment, clients),
+    now: Date.now,
     endpoints: vertexEndpoints(clients),
     models: vertexModels(clients),
     metrics: monitoringMetrics(clients, environment, signalReaders(clients)),
     schedule: tickSchedule(clients, environment),
   };
   return { environment, ports, observing: observingOf(environment), project: environment.project };
-}
-
-function recordPorts(environment: Environment, clients: RecordClients): RecordWiring['ports'] {
-  return {
-    bus: pubsubBus(clients),
-    policies: policiesOf(environment, clients),
-    store: storeOf(environment, clients),
-    now: Date.now,
-  };
 }
 
 /** Google samples once a minute; an emulator as often as its time scale says, and a second is often enough. */
@@ -83,7 +90,7 @@ function signalReaders(clients: Clients): SignalReader[] {
   return [filterSignals(clients), promqlSignals(clients), requestLogSignals(clients), modelMonitoringSignals(clients)];
 }
 
-function policiesOf(environment: Environment, clients: RecordClients): PoliciesPort {
+function policiesOf(environment: Environment, clients: RestClients): PoliciesPort {
   return environment.policiesFolder === null
     ? firestorePolicies(clients)
     : policiesFromFolder(environment.policiesFolder);

@@ -1,8 +1,9 @@
-/** How does the controller speak? BusPort over Pub/Sub. */
+/** How does the controller speak? BusPort over Pub/Sub: by its client, and without one. */
 import type { Topic } from '@google-cloud/pubsub';
 import { limits } from '../engine/limits.ts';
 import type { BusPort } from '../engine/ports.ts';
-import type { RecordClients } from './clients.ts';
+import type { Clients, RecordClients } from './clients.ts';
+import { ask } from './rest.ts';
 import { call } from './status.ts';
 
 const publishOptions = {
@@ -13,7 +14,7 @@ const publishOptions = {
 };
 
 /** BusPort over the real Pub/Sub client. When one message fails, those after it are not published. */
-export function pubsubBus(clients: Pick<RecordClients, 'pubsub'>): BusPort {
+export function pubsubBus(clients: Pick<Clients, 'pubsub'>): BusPort {
   const topics = new Map<string, Topic>();
 
   async function topicOf(name: string): Promise<Topic> {
@@ -29,6 +30,27 @@ export function pubsubBus(clients: Pick<RecordClients, 'pubsub'>): BusPort {
           (await topicOf(topic)).publishMessage({ data: Buffer.from(data), attributes }),
         );
       }
+    },
+  };
+}
+
+/**
+ * BusPort over Pub/Sub's REST API, for who serves people: the client takes longer to load than their first answer, and
+ * holds up whatever else is asked meanwhile. It tries once.
+ * @see https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.topics/publish
+ */
+export function restBus(clients: Pick<RecordClients, 'pubsubRest'>): BusPort {
+  return {
+    async publish(topic, messages) {
+      if (messages.length === 0) return;
+      await call(`Publish to ${topic}`, limits.callDeadlineMs, async () => {
+        const { topics, ...rest } = await clients.pubsubRest();
+        const encoded = messages.map(({ data, attributes }) => ({
+          data: Buffer.from(data).toString('base64'),
+          attributes,
+        }));
+        await ask(rest, `/v1/${topics}/${topic}:publish`, { messages: encoded }, limits.callDeadlineMs);
+      });
     },
   };
 }

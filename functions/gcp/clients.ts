@@ -30,14 +30,19 @@ export interface Clients {
   scheduler(): Promise<CloudSchedulerClient>;
   pubsub(): Promise<PubSub>;
   firestore(): Promise<Firestore>;
+  /** Pub/Sub's HTTP API; `topics` names where all of the project's topics are. */
+  pubsubRest(): Promise<Rest & { topics: string }>;
   /** Firestore's HTTP API; `documents` names where all of the database's documents are. */
   firestoreRest(): Promise<Rest & { documents: string }>;
   /** Closes those that were opened; after it, none may be used. */
   close(): Promise<void>;
 }
 
-/** For what keeps records and speaks of them, and rolls out nothing. */
-export type RecordClients = Pick<Clients, 'pubsub' | 'firestore' | 'firestoreRest' | 'close'>;
+/** For what reads policies and tells what it saw: nothing of theirs takes time to load. */
+export type RestClients = Pick<Clients, 'pubsubRest' | 'firestoreRest' | 'close'>;
+
+/** For what keeps records as well, and rolls out nothing. */
+export type RecordClients = RestClients & Pick<Clients, 'firestore'>;
 
 /**
  * Clients for one environment; a process keeps one of these. The modules are imported deep and late because the whole of
@@ -114,14 +119,6 @@ export function googleClients(environment: Environment): Clients {
       },
       (client) => client.close(),
     ),
-    ...recordClients(environment, { once, close }),
-  };
-}
-
-/** Those of googleClients that keep records and speak of them; a bundle with these alone has no client of Vertex AI. */
-// oxlint-disable-next-line typescript/unbound-method -- functions, and no object that they belong to
-export function recordClients({ project, emulators }: Environment, { once, close } = lifetime()): RecordClients {
-  return {
     pubsub: once(
       async () => {
         const { PubSub } = await import('@google-cloud/pubsub');
@@ -136,6 +133,15 @@ export function recordClients({ project, emulators }: Environment, { once, close
       },
       (client) => client.close(),
     ),
+    ...recordClients(environment, { once, close }),
+  };
+}
+
+/** Those of googleClients that keep records and speak of them; a bundle with these alone has no client of Vertex AI. */
+// oxlint-disable-next-line typescript/unbound-method -- functions, and no object that they belong to
+export function recordClients(environment: Environment, { once, close } = lifetime()): RecordClients {
+  const { project, emulators } = environment;
+  return {
     firestore: once(
       async () => {
         const { Firestore } = await import('@google-cloud/firestore');
@@ -145,6 +151,21 @@ export function recordClients({ project, emulators }: Environment, { once, close
         });
       },
       (client) => client.terminate(),
+    ),
+    ...restClients(environment, { once, close }),
+  };
+}
+
+/** Those of googleClients that are no client at all. */
+// oxlint-disable-next-line typescript/unbound-method -- functions, and no object that they belong to
+export function restClients({ project, emulators }: Environment, { once, close } = lifetime()): RestClients {
+  return {
+    pubsubRest: once(
+      async () => ({
+        ...(await restOf('pubsub.googleapis.com', emulators.pubsub, 'pubsub')),
+        topics: `projects/${project}/topics`,
+      }),
+      () => Promise.resolve(),
     ),
     firestoreRest: once(
       async () => ({

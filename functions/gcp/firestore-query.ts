@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import { limits } from '../engine/limits.ts';
 import type { RecordClients } from './clients.ts';
-import { post } from './rest.ts';
+import { ask } from './rest.ts';
 import { call, parseReply } from './status.ts';
 
 export interface CollectionQuery {
@@ -44,12 +44,6 @@ const replySchema = z.array(
   }),
 );
 
-/** An error comes as the only element of the list. */
-const errorSchema = z.union([
-  z.tuple([z.object({ error: z.object({ message: z.string() }) })]).transform(([{ error }]) => error.message),
-  z.object({ error: z.object({ message: z.string() }) }).transform(({ error }) => error.message),
-]);
-
 /** The documents of a collection, ascending by id. Throws a TransientError or a PermanentError. */
 export function queryCollection(
   clients: Pick<RecordClients, 'firestoreRest'>,
@@ -71,15 +65,8 @@ export function queryCollection(
       }),
       ...(limit !== undefined && { limit }),
     };
-    const { status, json, text } = await post(rest, `/v1/${documents}:runQuery`, {
-      body: JSON.stringify({ structuredQuery }),
-      deadlineMs: limits.callDeadlineMs,
-    });
-    if (status !== 200) {
-      const message = errorSchema.safeParse(json).data ?? `expected Firestore's JSON, got ${text.slice(0, 200)}`;
-      throw Object.assign(new Error(`HTTP ${status}, ${message}`), { status });
-    }
-    return parseReply(name, replySchema, json).flatMap(({ document }) => {
+    const reply = await ask(rest, `/v1/${documents}:runQuery`, { structuredQuery }, limits.callDeadlineMs);
+    return parseReply(name, replySchema, reply).flatMap(({ document }) => {
       if (document === undefined) return [];
       const { name: path, fields, updateTime } = document;
       return [{ id: path.slice(path.lastIndexOf('/') + 1), value: fields[field], revision: revisionOf(updateTime) }];

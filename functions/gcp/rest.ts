@@ -1,5 +1,7 @@
 /** One question to an API of Google's over HTTP and JSON, for what its client cannot ask, or takes too long to load for. */
+import type { IncomingMessage } from 'node:http';
 import type { AuthClient } from 'google-auth-library';
+import { z } from 'zod';
 import { PermanentError, TransientError } from '../engine/errors.ts';
 
 export interface Rest {
@@ -27,24 +29,44 @@ export async function post(
   { body, deadlineMs, bytesMax = Number.POSITIVE_INFINITY }: RestRequest,
 ): Promise<{ status: number; json: unknown; text: string }> {
   const url = `${baseUrl}${path}`;
-  const headers = new Headers(await auth?.getRequestHeaders(url));
-  if (typeof body === 'string') headers.set('content-type', 'application/json');
-  const signal = AbortSignal.timeout(deadlineMs);
-  const response = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'error' }).catch(unreachable);
-  const text = await readText(response, bytesMax);
-  return { status: response.status, json: parseJson(text), text };
+  const headers = {
+    ...Object.fromEntries((await auth?.getRequestHeaders(url)) ?? []),
+    'content-type': typeof body === 'string' ? 'application/json' : 'application/x-www-form-urlencoded',
+  };
+  // fetch() would load a client of its own first. This follows no redirect.
+  const { request } = await (url.startsWith('https:') ? import('node:https') : import('node:http'));
+  try {
+    const outgoing = request(url, { method: 'POST', headers, signal: AbortSignal.timeout(deadlineMs) });
+    outgoing.end(body.toString());
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      outgoing.once('response', resolve).on('error', reject);
+    });
+    const text = await readText(response, bytesMax);
+    return { status: response.statusCode ?? 0, json: parseJson(text), text };
+  } catch (error) {
+    if (error instanceof PermanentError) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new TransientError('unavailable', `no answer: ${reason}`, { cause: error });
+  }
 }
 
-function unreachable(error: unknown): never {
-  const { cause } = error instanceof Error ? error : {};
-  const reason = cause instanceof Error ? cause.message : String(error);
-  throw new TransientError('unavailable', `no answer: ${reason}`, { cause: error });
+/** Some methods give an error as the only element of a list. */
+const errorSchema = z.object({ error: z.object({ message: z.string() }) });
+const refusalSchema = z.union([errorSchema, z.tuple([errorSchema]).transform(([only]) => only)]);
+
+/** Asks a method of Google's with JSON, and returns what it answers; throws an Error with the HTTP status where it refuses. */
+export async function ask(rest: Rest, path: string, request: object, deadlineMs: number): Promise<unknown> {
+  const { status, json, text } = await post(rest, path, { body: JSON.stringify(request), deadlineMs });
+  if (status === 200) return json;
+  const message =
+    refusalSchema.safeParse(json).data?.error.message ?? `expected Google's JSON, got ${text.slice(0, 200)}`;
+  throw Object.assign(new Error(`HTTP ${status}, ${message}`), { status });
 }
 
-async function readText(response: Response, bytesMax: number): Promise<string> {
-  const chunks: Uint8Array[] = [];
+async function readText(response: IncomingMessage, bytesMax: number): Promise<string> {
+  const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of response.body ?? []) {
+  for await (const chunk of response as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > bytesMax) throw new PermanentError('internal', `the answer has more than ${bytesMax} bytes`);
     chunks.push(chunk);
