@@ -140,6 +140,8 @@ const unused = [
   /\/firestore_admin_client\.js$/,
   // Of undici all but the dispatchers: fetch, sockets, events, caches, mocks.
   /\/undici\/lib\/(cache|interceptor|mock|web)\//,
+  // HTTP/2, which the proxy does not allow, and other ways to the upstream.
+  /\/undici\/lib\/dispatcher\/(client-h2|h2c-client|[\w-]*proxy-agent|retry-agent|balanced-pool|round-robin-pool)\.js$/,
 ];
 
 /** In the place of what is not used: names go on, a call does not. */

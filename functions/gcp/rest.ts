@@ -1,5 +1,6 @@
 /** One question to an API of Google's over HTTP and JSON, for what its client cannot ask, or takes too long to load for. */
-import type { IncomingMessage } from 'node:http';
+import { type IncomingMessage, request as http } from 'node:http';
+import { request as https } from 'node:https';
 import type { AuthClient } from 'google-auth-library';
 import { z } from 'zod';
 import { PermanentError, TransientError } from '../engine/errors.ts';
@@ -34,7 +35,7 @@ export async function post(
     'content-type': typeof body === 'string' ? 'application/json' : 'application/x-www-form-urlencoded',
   };
   // fetch() would load a client of its own first. This follows no redirect.
-  const { request } = await (url.startsWith('https:') ? import('node:https') : import('node:http'));
+  const request = url.startsWith('https:') ? https : http;
   try {
     const outgoing = request(url, { method: 'POST', headers, signal: AbortSignal.timeout(deadlineMs) });
     outgoing.end(body.toString());
