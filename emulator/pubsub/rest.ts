@@ -36,14 +36,14 @@ const httpByStatus: Partial<Record<status, number>> = {
 };
 
 /** Answers what comes over HTTP/1.1 to the port of the gRPC services, as Google's emulator does. */
-export function pubsubApi({ publish }: PubSub, before?: BeforeCall): RequestListener {
+export function pubsubApi(pubsub: PubSub, before?: BeforeCall): RequestListener {
   async function answer(request: IncomingMessage): Promise<object> {
     const [, topic] = PUBLISH.exec(request.url ?? '') ?? [];
     if (topic === undefined || request.method !== 'POST')
       throw new StatusError(status.NOT_FOUND, `The emulator has no ${request.method} ${request.url}.`);
     const { messages } = parseRequest(publishSchema, await json(request).catch(() => null));
     const beforeReply = await before?.('google.pubsub.v1.Publisher/Publish');
-    const messageIds = publish(decodeURIComponent(topic), messages);
+    const messageIds = pubsub.publish(decodeURIComponent(topic), messages);
     beforeReply?.();
     return { messageIds };
   }

@@ -91,7 +91,7 @@ export function greatestIn({ requests, latencyMs, predictions = noHistogram, sig
 
 /** How many values. */
 export function countIn({ counts }: Histogram): number {
-  return counts.reduce((sum, count) => sum + count, 0);
+  return counts.reduce((sum, value) => sum + value, 0);
 }
 
 /** Counts and histograms add; of two values the greater stays. What a name no longer means what it did, the later one stands. */

@@ -37,9 +37,9 @@ export function reachedFrom(file: string, isOutside: (file: string) => boolean):
     if (seen.has(key) || declaration === undefined) continue;
     seen.add(key);
     for (const source of loadedIn(declaration)) {
-      const file = join(dirname(next.file), source);
-      if (source.startsWith('.') && !isOutside(file))
-        waiting.push(...[...moduleOf(modules, file).declarations.keys()].map((name) => ({ file, name })));
+      const path = join(dirname(next.file), source);
+      if (!source.startsWith('.') || isOutside(path)) continue;
+      waiting.push(...[...moduleOf(modules, path).declarations.keys()].map((name) => ({ file: path, name })));
     }
     for (const name of mentionedIn(declaration, reached.members)) {
       reached.names.add(name);
