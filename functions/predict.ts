@@ -29,6 +29,7 @@ import { parseReports } from './proxy/report.ts';
 import { createShadow } from './proxy/shadow.ts';
 import { traceContextOf, traceFields } from './proxy/trace-context.ts';
 import type { Tracing } from './proxy/tracing.ts';
+import { bodyBytesMaxOf } from './proxy/upstream.ts';
 
 export interface PredictDependencies {
   /** None, and none in the configuration, means that nobody gets in. */
@@ -57,6 +58,7 @@ export interface PredictDependencies {
 }
 
 export interface PredictBounds {
+  /** Of a request to an endpoint without a host of its own. */
   bodyBytesMax: number;
   bodyDeadlineMs: number;
   answerDeadlineMs: number;
@@ -127,6 +129,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     connect: { timeout: limits.predictConnectDeadlineMs },
   });
   const sideOf = createPinning(config.pinning);
+  const bytesMaxOf = bodyBytesMaxOf(config.dedicated, bounds.bodyBytesMax);
   const shadow = createShadow({
     rules: config.shadow,
     upstreamOrigin: (endpoint) => dependencies.upstreamOrigin(endpoint),
@@ -232,7 +235,8 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       answerError(response, 415, `Reports are read as they come; send them without content-encoding: ${encoding}`);
       return;
     }
-    const bytesMax = Math.min(caller.bodyBytesMax, verb === 'report' ? limits.reportBytesMax : bounds.bodyBytesMax);
+    const endpointMax = verb === 'report' ? limits.reportBytesMax : bytesMaxOf(target.name);
+    const bytesMax = Math.min(caller.bodyBytesMax, endpointMax);
     const body = await readBody(request, bytesMax, bounds.bodyDeadlineMs, hold);
     if (body.kind === 'aborted') return;
     if (body.kind === 'tooLarge') {

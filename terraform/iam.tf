@@ -83,6 +83,14 @@ resource "google_project_iam_member" "function" {
   member  = google_service_account.function[each.key].member
 }
 
+resource "google_project_iam_member" "predict_writes_traces" {
+  count = local.traces_to_google ? 1 : 0
+
+  project = local.project
+  role    = "roles/telemetry.tracesWriter"
+  member  = google_service_account.function["predict"].member
+}
+
 resource "google_pubsub_topic_iam_member" "function" {
   for_each = merge([for key, topics in local.publishes : {
     for topic in topics : "${key}/${topic}" => { function = key, topic = topic }

@@ -20,7 +20,11 @@ locals {
     var.network != null ? ["vpcaccess.googleapis.com"] : [],
     var.redis != null ? ["redis.googleapis.com"] : [],
     var.proxy.domain != null ? ["compute.googleapis.com"] : [],
+    local.traces_to_google ? ["telemetry.googleapis.com"] : [],
   ))
+
+  # The proxy's configuration may send traces anywhere.
+  traces_to_google = startswith(try(jsondecode(var.proxy.config).tracing.url, ""), "https://telemetry.googleapis.com/")
 
   # The project, once its APIs are on: whatever names it so waits for them.
   project = distinct([for api in google_project_service.api : api.project])[0]

@@ -51,8 +51,9 @@ export const limits = {
   /** Rollouts and journal entries in one answer of the dashboard. */
   listMax: 200,
   journalMax: 2000,
-  /** Vertex refuses larger bodies on shared public endpoints. */
+  /** Vertex refuses larger bodies on shared public endpoints, and on those with a host of their own. */
   predictBytesMax: 1_572_864,
+  predictDedicatedBytesMax: 10 * 1024 * 1024,
   /** The largest answer of `:predict` that is held in memory; Vertex's own bound on dedicated endpoints. */
   predictAnswerBytesMax: 10 * 1024 * 1024,
   /** Of all callers' bodies and answers, held at once by one instance of 512 MiB, a third of which Node and the code take. */

@@ -89,7 +89,7 @@ function callerOf(
   return {
     name,
     endpoints: endpoints === '*' ? '*' : new Set(endpoints),
-    bodyBytesMax: bodyBytes ?? limits.predictBytesMax,
+    bodyBytesMax: bodyBytes ?? limits.predictDedicatedBytesMax,
     takeRequest: requestsPerMinute === undefined ? unlimited : createRate(requestsPerMinute, now),
   };
 }

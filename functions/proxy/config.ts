@@ -44,7 +44,7 @@ const callerSchema = z.strictObject({
   endpoints: z.union([z.literal('*'), z.array(name).min(1)], 'expected a list of names of policies, or "*"'),
   /** Of one instance of the function. */
   requestsPerMinute: z.int().min(1).max(requestsPerMinuteMax).optional(),
-  bodyBytes: z.int().min(1).max(limits.predictBytesMax).optional(),
+  bodyBytes: z.int().min(1).max(limits.predictDedicatedBytesMax).optional(),
 });
 
 const issuerSchema = z.strictObject({

@@ -36,6 +36,15 @@ export function upstreamOrigin(
   return ({ location, id }) => `https://${hosts.get(`${location}~${id}`) ?? `${location}-aiplatform.googleapis.com`}`;
 }
 
+/** Makes the answer to "how large may a body for this endpoint be?", in bytes: `sharedMax` where it has no host of its own. */
+export function bodyBytesMaxOf(
+  dedicated: z.output<typeof dedicatedConfigSchema>,
+  sharedMax: number,
+): (endpoint: ResourceName) => number {
+  const own = new Set(dedicated.map(({ endpoint }) => endpointKey(endpoint)));
+  return ({ location, id }) => (own.has(`${location}~${id}`) ? limits.predictDedicatedBytesMax : sharedMax);
+}
+
 /**
  * Makes the source of access tokens, from the service account the function runs as. The library is loaded at the first
  * call and keeps a token until shortly before it expires. Rejects when there are no credentials, or not in time.

@@ -75,6 +75,19 @@ describe('keys', () => {
     const post = (body: string) => world.post(`${longPath}:rawPredict`, { key: 'one', body });
     expect([(await post('x'.repeat(10))).status, (await post('x'.repeat(11))).status]).toEqual([200, 413]);
   });
+
+  it('let larger bodies through to an endpoint with a host of its own', async () => {
+    const endpoint = longPath.replace('/v1/', '');
+    const dedicated = [{ endpoint, host: '456.us-central1-1234.prediction.vertexai.goog' }];
+    const config = caller([{ sha256: sha256('one') }]);
+    await using shared = await startWith(config);
+    await using own = await startWith({ ...config, dedicated });
+    const post = async (world: World, bytes: number) =>
+      (await world.post(`${longPath}:rawPredict`, { key: 'one', body: 'x'.repeat(bytes) })).status;
+    expect(await post(shared, limits.predictBytesMax + 1)).toBe(413);
+    expect(await post(own, limits.predictBytesMax + 1)).toBe(200);
+    expect(await post(own, limits.predictDedicatedBytesMax + 1)).toBe(413);
+  });
 });
 
 describe('the platform', () => {

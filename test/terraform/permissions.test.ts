@@ -109,9 +109,21 @@ withTerraform('permissions', ({ installed }) => {
       const { member, role } = resource.values;
       // Not functions: who builds, plans and deploys, and people who approve.
       if (/^serviceAccount:rollouts-(build|plan|apply)@|^group:/.test(String(member))) continue;
+      if (resource.name === 'predict_writes_traces') {
+        expect([role, member]).toEqual(['roles/telemetry.tracesWriter', memberOf(applied, 'predict')]);
+        continue;
+      }
       expect(role).toBe(`projects/my-project/roles/rollouts.${resource.key}`);
       expect(member).toBe(memberOf(applied, String(resource.key)));
     }
+  });
+
+  test('the proxy may write traces to Google where its configuration sends them there', async () => {
+    const writers = async (example: 'minimal' | 'hardened') =>
+      ofType(await installed(example), 'google_project_iam_member').filter(
+        ({ name }) => name === 'predict_writes_traces',
+      );
+    expect([await writers('minimal'), await writers('hardened')].map(({ length }) => length)).toEqual([0, 1]);
   });
 
   test('who deploys a model may act as the service account that the policy names', async () => {

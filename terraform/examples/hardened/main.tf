@@ -110,6 +110,8 @@ module "rollouts" {
     domain              = var.domain
     requests_per_minute = 1200
     instances_min       = 1
+    # One request in a hundred, to Cloud Trace.
+    config = jsonencode({ tracing = { url = "https://telemetry.googleapis.com/v1/traces", share = 0.01, serviceName = "rollouts-predict" } })
   }
 
   request_logs           = ["${var.project_id}.request_logs"]
