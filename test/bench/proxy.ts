@@ -55,9 +55,9 @@ export const bench: Bench = async (report, options) => {
   for (let round = 1; round <= rounds; round += 1) {
     tell(`Latency at ${perSecond.toFixed(0)} requests/s, round ${round} of ${rounds}`);
     for (const row of turned(rows, round)) {
-      const latencies = await pace(row.subject.origin, perSecond, seconds);
-      row.p50.push(latencies[Math.floor(latencies.length * 0.5)] ?? Number.NaN);
-      row.p99.push(latencies[Math.floor(latencies.length * 0.99)] ?? Number.NaN);
+      const { p50, p99 } = await pace(row.subject.origin, perSecond, seconds, folder);
+      row.p50.push(p50);
+      row.p99.push(p99);
     }
   }
   print(rows);
