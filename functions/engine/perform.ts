@@ -5,7 +5,7 @@
 import { answerSplit, type Effect } from '../../machines/rollout/effects.ts';
 import type { ObservedModel, RolloutEvent } from '../../machines/rollout/events.ts';
 import { isSameModel } from '../../machines/rollout/resource-name.ts';
-import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
+import { dutyOf, type StoredRollout } from '../../machines/rollout/snapshot.ts';
 import { isSameSplit } from '../../machines/rollout/split.ts';
 import { type ErrorCode, PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
@@ -121,6 +121,9 @@ async function settleOnce(ports: Ports, started: StoredRollout): Promise<Rollout
   const { generation } = wanted.context.traffic;
   // Generations only rise. A record from before the one that owed this is a stale read, and its desire is long past.
   if (generation < started.context.traffic.generation) return 'again';
+  // Another instance has settled it, perhaps in proportions that somebody else had made: nothing is owed any more.
+  const duty = dutyOf(wanted);
+  if (duty !== 'shift' && duty !== 'restore') return null;
   const answer = answerSplit(wanted, observedSplit(view));
   if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
   if (answer.kind === 'foreign') {

@@ -137,6 +137,31 @@ describe('found by the simulation of faults', () => {
     expect(lab.models()).toEqual(['1']);
   });
 
+  it('a slow instance does not write again what another one has settled on the way back', async () => {
+    let isArmed = false;
+    let writes = 0;
+    const gate: Gate = async (call, moment) => {
+      if (call !== 'endpoints.writeSplit' || moment === 'after') return;
+      writes += 1;
+      if (!isArmed) return;
+      isArmed = false;
+      await tick(lab.ports, observing);
+      const { active } = (await lab.record()) ?? {};
+      expect(active?.value.progress).toEqual({ rollingBack: 'cleaning' });
+    };
+    const context = begin({ gate });
+    await bless(context, { eventId: 'b', model, versionId: '2' }, 'm');
+    await runTo('analysing');
+    writes = 0;
+    isArmed = true;
+    await command(lab.ports, { command: 'abort', endpoint }, 'm');
+    expect(isArmed).toBe(false);
+    // Its own, which comes too late, and the other one's.
+    expect(writes).toBe(2);
+    await runTo('aborted');
+    expect(lab.split()).toEqual({ 1: 100 });
+  });
+
   it('a first deployment that nobody could take over from keeps its share until the abort is recorded', async () => {
     begin();
     const { rollout } = deployedCanary(policyOf(), {})
