@@ -9,7 +9,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer as createWebServer, type RequestListener } from 'node:http';
 import { createRequire } from 'node:module';
-import { createServer as createListener } from 'node:net';
+import { createServer as createListener, type Socket } from 'node:net';
 import {
   type Metadata,
   Server,
@@ -133,7 +133,10 @@ export async function serveGrpc(
   for (const [definition, implementation] of services) server.addService(definition, implementation);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const web = createWebServer(rest);
+  const sockets = new Set<Socket>();
   const listener = createListener((socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
     // Whoever is cut off hears of it by itself.
     socket.on('error', () => socket.destroy());
     socket.once('readable', () => {
@@ -158,6 +161,8 @@ export async function serveGrpc(
         listener.close();
         web.close();
         web.closeAllConnections();
+        // One that has not said a word belongs to nobody.
+        for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
         const timer = setTimeout(() => {
           server.forceShutdown();
           resolve();

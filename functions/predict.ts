@@ -235,7 +235,9 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       answerError(response, 415, `Reports are read as they come; send them without content-encoding: ${encoding}`);
       return;
     }
-    const endpointMax = verb === 'report' ? limits.reportBytesMax : bytesMaxOf(target.name);
+    const side = sideOf(target, { headers: request.headers, caller: caller.name });
+    seen.endpoint = side.endpoint;
+    const endpointMax = verb === 'report' ? limits.reportBytesMax : bytesMaxOf(side.name);
     const bytesMax = Math.min(caller.bodyBytesMax, endpointMax);
     const body = await readBody(request, bytesMax, bounds.bodyDeadlineMs, hold);
     if (body.kind === 'aborted') return;
@@ -252,8 +254,6 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       answerTryLater(response, 503, 'The proxy holds as many bytes as it can', limits.tryLaterMs);
       return;
     }
-    const side = sideOf(target, { headers: request.headers, caller: caller.name });
-    seen.endpoint = side.endpoint;
     if (verb === 'report') {
       report(response, side, body.bytes);
       return;

@@ -1,6 +1,5 @@
 /** The prediction proxy, wired: its handler with this process's keys, configuration, policies and bus. */
 import { randomUUID } from 'node:crypto';
-import { z } from 'zod';
 import { topics } from './engine/publish.ts';
 import { createPredict } from './predict.ts';
 import { openCache } from './proxy/cache.ts';
@@ -9,9 +8,6 @@ import { takeOverServer } from './proxy/server.ts';
 import { openTracing } from './proxy/tracing.ts';
 import { googleAccessTokens, upstreamOrigin } from './proxy/upstream.ts';
 import { wiredProxy } from './wiring.ts';
-
-// What is parsed once or twice is not worth compiling: it would take a tenth of a start.
-z.config({ jitless: true });
 
 const { environment, ports, observing } = wiredProxy();
 const { vertexPredict } = environment.emulators;
@@ -24,7 +20,7 @@ export const predict = createPredict({
   cache: await openCache(config.cache, environment.redisUrl, ports.now),
   policies: ports.policies,
   project: environment.project,
-  tracing: await openTracing(config.tracing, accessToken),
+  tracing: await openTracing(config.tracing, accessToken, environment.project),
   upstreamOrigin: upstreamOrigin(vertexPredict, config.dedicated),
   accessToken,
   publishEvidence: (message) =>

@@ -140,7 +140,7 @@ const unused = [
   /\/firestore_admin_client\.js$/,
   // Of undici all but the dispatchers: fetch, sockets, events, caches, mocks.
   /\/undici\/lib\/(cache|interceptor|mock|web)\//,
-  // HTTP/2, which the proxy does not allow, and other ways to the upstream.
+  // HTTP/2, which no agent of ours offers, and other ways to an upstream.
   /\/undici\/lib\/dispatcher\/(client-h2|h2c-client|[\w-]*proxy-agent|retry-agent|balanced-pool|round-robin-pool)\.js$/,
 ];
 

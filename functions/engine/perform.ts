@@ -121,9 +121,10 @@ async function settleOnce(ports: Ports, started: StoredRollout): Promise<Rollout
   const { generation } = wanted.context.traffic;
   // Generations only rise. A record from before the one that owed this is a stale read, and its desire is long past.
   if (generation < started.context.traffic.generation) return 'again';
-  // Another instance has settled it, perhaps in proportions that somebody else had made: nothing is owed any more.
+  // Another instance has settled it, perhaps in proportions that somebody else had made, or has seen that somebody else
+  // changed it: nothing is owed any more.
   const duty = dutyOf(wanted);
-  if (duty !== 'shift' && duty !== 'restore') return null;
+  if (duty !== 'restore' && !(duty === 'shift' && wanted.context.foreign === null)) return null;
   const answer = answerSplit(wanted, observedSplit(view));
   if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
   if (answer.kind === 'foreign') {

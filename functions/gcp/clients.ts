@@ -169,7 +169,7 @@ export function restClients({ project, emulators }: Environment, { once, close }
     ),
     firestoreRest: once(
       async () => ({
-        ...(await restOf('firestore.googleapis.com', emulators.firestore, 'datastore')),
+        ...(await restOf('firestore.googleapis.com', emulators.firestore, 'datastore', emulatorOwner)),
         documents: `projects/${project}/databases/(default)/documents`,
       }),
       () => Promise.resolve(),
@@ -194,7 +194,13 @@ function lifetime(): Lifetime {
         if (client === null) {
           const opening = open();
           client = opening;
-          closers.push(async () => close(await opening));
+          const closer = async () => close(await opening);
+          closers.push(closer);
+          // Asked for again, it is tried again.
+          opening.catch(() => {
+            client = null;
+            closers.splice(closers.indexOf(closer), 1);
+          });
         }
         return client;
       };
@@ -240,8 +246,18 @@ async function gaxOptions(project: string, emulator: string | null, apiEndpoint?
   };
 }
 
-async function restOf(host: string, emulator: string | null, scope: string): Promise<Rest> {
-  if (emulator !== null) return { baseUrl: `http://${emulator}`, auth: null };
+/** Whom Firestore's emulator asks for no rules, as its client says too. */
+const emulatorOwner: Rest['auth'] = {
+  getRequestHeaders: () => Promise.resolve(new Headers({ authorization: 'Bearer owner' })),
+};
+
+async function restOf(
+  host: string,
+  emulator: string | null,
+  scope: string,
+  emulated: Rest['auth'] = null,
+): Promise<Rest> {
+  if (emulator !== null) return { baseUrl: `http://${emulator}`, auth: emulated };
   const { GoogleAuth } = await import('google-auth-library');
   const auth = new GoogleAuth({ scopes: `https://www.googleapis.com/auth/${scope}` });
   return { baseUrl: `https://${host}`, auth: await auth.getClient() };

@@ -33,6 +33,8 @@ const textSchema = z.object({ stringValue: z.string() }).transform(({ stringValu
 
 const replySchema = z.array(
   z.object({
+    // What fails after the first document cannot change the status of the answer.
+    error: z.object({ code: z.number(), message: z.string() }).optional(),
     // Absent where the element says only how far the query has come.
     document: z
       .object({
@@ -66,7 +68,8 @@ export function queryCollection(
       ...(limit !== undefined && { limit }),
     };
     const reply = await ask(rest, `/v1/${documents}:runQuery`, { structuredQuery }, limits.callDeadlineMs);
-    return parseReply(name, replySchema, reply).flatMap(({ document }) => {
+    return parseReply(name, replySchema, reply).flatMap(({ document, error }) => {
+      if (error !== undefined) throw Object.assign(new Error(error.message), { status: error.code });
       if (document === undefined) return [];
       const { name: path, fields, updateTime } = document;
       return [{ id: path.slice(path.lastIndexOf('/') + 1), value: fields[field], revision: revisionOf(updateTime) }];

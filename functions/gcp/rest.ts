@@ -9,7 +9,7 @@ export interface Rest {
   /** Without a slash at its end. */
   baseUrl: string;
   /** Signs requests; null where nobody asks who it is: an emulator. */
-  auth: AuthClient | null;
+  auth: Pick<AuthClient, 'getRequestHeaders'> | null;
 }
 
 export interface RestRequest {
@@ -30,6 +30,7 @@ export async function post(
   { body, deadlineMs, bytesMax = Number.POSITIVE_INFINITY }: RestRequest,
 ): Promise<{ status: number; json: unknown; text: string }> {
   const url = `${baseUrl}${path}`;
+  const signal = AbortSignal.timeout(deadlineMs);
   const headers = {
     ...Object.fromEntries((await auth?.getRequestHeaders(url)) ?? []),
     'content-type': typeof body === 'string' ? 'application/json' : 'application/x-www-form-urlencoded',
@@ -37,7 +38,9 @@ export async function post(
   // fetch() would load a client of its own first. This follows no redirect.
   const request = url.startsWith('https:') ? https : http;
   try {
-    const outgoing = request(url, { method: 'POST', headers, signal: AbortSignal.timeout(deadlineMs) });
+    // Who waited has been told that it failed.
+    signal.throwIfAborted();
+    const outgoing = request(url, { method: 'POST', headers, signal });
     outgoing.end(body.toString());
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       outgoing.once('response', resolve).on('error', reject);

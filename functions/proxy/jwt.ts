@@ -3,7 +3,7 @@
  * is where its keys come from. No token is ever logged, and none makes the proxy fetch from an address it does not know.
  */
 import type { JWTVerifyGetKey } from 'jose';
-import { request } from 'undici';
+import { Agent } from 'undici';
 import { z } from 'zod';
 import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
@@ -112,8 +112,15 @@ function createKeySet(uri: string, now: Clock): JWTVerifyGetKey {
   };
 }
 
+/** Of its own, for it must not offer HTTP/2, which the proxy's bundle leaves out. */
+const agent = new Agent({ allowH2: false });
+
 async function fetchJson(uri: string): Promise<unknown> {
-  const { statusCode, body } = await request(uri, {
+  const { origin, pathname, search } = new URL(uri);
+  const { statusCode, body } = await agent.request({
+    origin,
+    path: pathname + search,
+    method: 'GET',
     headers: { accept: 'application/json' },
     signal: AbortSignal.timeout(limits.jwksDeadlineMs),
   });

@@ -102,6 +102,8 @@ export function createShadow({ rules, counters, now, random, ...upstream }: Shad
     if (found === undefined || found.name === null || closing.signal.aborted) return;
     // A stream has no end that could be compared, and what the shadow itself answered is no news.
     if (mirrored.verb === 'streamRawPredict' || isSameEndpoint(mirrored.endpoint, found.rule.to)) return;
+    // Not every endpoint takes what an endpoint with a host of its own does.
+    if (mirrored.body.length > limits.predictBytesMax) return;
     if (random() >= found.rule.share) return;
     const isFull =
       waiting.length >= limits.shadowQueueMax || waitingBytes + mirrored.body.length > limits.shadowQueueBytesMax;

@@ -21,6 +21,7 @@ const googleHost = 'telemetry.googleapis.com';
 export function createTracing(
   { url, share, serviceName }: TracingConfig,
   accessToken: (() => Promise<string>) | null,
+  project: string,
 ): Tracing {
   const isGoogle = accessToken !== null && new URL(url).hostname === googleHost;
   // A factory must not throw; without a token the receiver says what is wrong.
@@ -35,7 +36,8 @@ export function createTracing(
   });
   const ofShare = new TraceIdRatioBasedSampler(share);
   const provider = new TracerProvider({
-    resource: resourceFromAttributes({ 'service.name': serviceName }),
+    // Google refuses spans that do not say whose they are.
+    resource: resourceFromAttributes({ 'service.name': serviceName, 'gcp.project_id': project }),
     // A caller may keep its requests out of the traces, but not fill them: the share holds for all.
     sampler: new ParentBasedSampler({
       root: ofShare,

@@ -52,6 +52,7 @@ export interface Tracing {
 export async function openTracing(
   config: TracingConfig | null,
   accessToken: (() => Promise<string>) | null,
+  project: string,
 ): Promise<Tracing | undefined> {
-  return config === null ? undefined : (await import('./spans.ts')).createTracing(config, accessToken);
+  return config === null ? undefined : (await import('./spans.ts')).createTracing(config, accessToken, project);
 }

@@ -120,10 +120,21 @@ describe('what a bundle holds', () => {
     expect(services.has('cloudscheduler')).toBe(['onBlessing', 'onTick', 'onCommand'].includes(name));
   });
 
-  test.each(names)('%s is below a megabyte, but for the proxy, which is below it beside its framework', (name) => {
-    const { folder: at, kilobytes } = subjectOf(name);
-    const frame = zipOf({ 'index.cjs': readFileSync(join(at, 'framework/index.cjs')) }).length / 1000;
-    expect(kilobytes - (name === 'predict' ? frame : 0)).toBeLessThan(1000);
+  test.each(names)('%s is below a megabyte', (name) => {
+    expect(subjectOf(name).kilobytes).toBeLessThan(1000);
+  });
+
+  test('whoever asks by undici has an agent that offers no HTTP/2, which is left out', () => {
+    const sources = readdirSync('functions', { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.ts'))
+      .map((path) => readFileSync(join('functions', path), 'utf8'));
+    const imported = sources.flatMap((text) =>
+      [...text.matchAll(/^import (.*) from 'undici';$/gm)].map(([, names]) => names),
+    );
+    expect(new Set(imported)).toEqual(new Set(['{ Agent }', 'type { Dispatcher }']));
+    const agents = sources.flatMap((text) => [...text.matchAll(/new Agent\(\{[^}]*\}/g)].map(([made]) => made));
+    expect(agents.length).toBeGreaterThan(2);
+    expect(agents.filter((made) => !made.includes('allowH2: false'))).toEqual([]);
   });
 
   test('the same sources give the same bytes', async () => {

@@ -74,7 +74,7 @@ const callersSpan = 'b7ad6b7169203331';
 const sampled = `00-${traceId}-${callersSpan}-01`;
 
 async function startTraced(receiver: Receiver, model?: Model, share = 1) {
-  const tracing = createTracing({ url: `${receiver.origin}/v1/traces`, share, serviceName: 'proxy' }, null);
+  const tracing = createTracing({ url: `${receiver.origin}/v1/traces`, share, serviceName: 'proxy' }, null, 'demo');
   return startWorld(model, { tracing });
 }
 
@@ -96,7 +96,10 @@ describe('spans', () => {
       endpoint,
       caller: 'partner',
     });
-    expect(receiver.texts.join('')).toContain('"service.name"');
+    const said = receiver.texts.join('');
+    expect(said).toContain('"service.name"');
+    // Without it Google refuses them.
+    expect(said).toContain('{"key":"gcp.project_id","value":{"stringValue":"demo"}}');
   });
 
   it('begin a trace where there is none, and tell of failures', async () => {
@@ -134,14 +137,18 @@ describe('spans', () => {
   });
 
   it('cost no caller an answer when nobody takes them', async () => {
-    const tracing = createTracing({ url: 'http://127.0.0.1:9/v1/traces', share: 1, serviceName: 'proxy' }, null);
+    const tracing = createTracing(
+      { url: 'http://127.0.0.1:9/v1/traces', share: 1, serviceName: 'proxy' },
+      null,
+      'demo',
+    );
     await using world = await startWorld(undefined, { tracing });
     expect((await world.post(`${longPath}:predict`)).status).toBe(200);
     await world.handler.flush();
   });
 
   it('are off unless configured', async () => {
-    expect(await openTracing(proxyConfigSchema.parse({}).tracing, null)).toBeUndefined();
+    expect(await openTracing(proxyConfigSchema.parse({}).tracing, null, 'demo')).toBeUndefined();
   });
 });
 

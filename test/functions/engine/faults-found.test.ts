@@ -162,6 +162,29 @@ describe('found by the simulation of faults', () => {
     expect(lab.split()).toEqual({ 1: 100 });
   });
 
+  it('a slow instance does not raise a share that another one has paused, when a person puts the split back', async () => {
+    let isArmed = false;
+    let writes = 0;
+    const gate: Gate = async (call, moment) => {
+      if (call !== 'endpoints.writeSplit' || moment === 'after') return;
+      writes += 1;
+      if (!isArmed) return;
+      isArmed = false;
+      const { canaryId = '' } = (await lab.record())?.active?.context ?? {};
+      lab.meddle({ 1: 90, [canaryId]: 10 });
+      await tick(lab.ports, observing);
+      expect((await lab.record())?.active?.context.foreign).not.toBeNull();
+      lab.meddle({ 1: 100 });
+    };
+    const context = begin({ gate });
+    await bless(context, { eventId: 'b', model, versionId: '2' }, 'm');
+    await runTo('warming');
+    isArmed = true;
+    await runTo('shifting');
+    expect([isArmed, writes]).toEqual([false, 1]);
+    expect(lab.split()).toEqual({ 1: 100 });
+  });
+
   it('a first deployment that nobody could take over from keeps its share until the abort is recorded', async () => {
     begin();
     const { rollout } = deployedCanary(policyOf(), {})

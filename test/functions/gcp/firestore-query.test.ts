@@ -82,6 +82,13 @@ test.each([
   [403, '[{"error":{"message":"not you"}}]', 'PermanentError', 'permissionDenied', 'not you'],
   [404, '[{"error":{"message":"no such database"}}]', 'PermanentError', 'notFound', 'no such database'],
   [502, '<html>bad gateway', 'TransientError', 'unavailable', 'bad gateway'],
+  [
+    200,
+    '[{"document":{"name":"c/a","updateTime":"2026-01-31T12:00:00Z"}},{"error":{"code":503,"message":"broke off"}}]',
+    'TransientError',
+    'unavailable',
+    'broke off',
+  ],
   [200, '<html>welcome to this network', 'PermanentError', 'internal', 'not what the API promises'],
   [200, '[{"document":{"name":7}}]', 'PermanentError', 'internal', 'not what the API promises'],
 ])('HTTP %i with %s is a %s, %s', async (status, body, name, code, text) => {
