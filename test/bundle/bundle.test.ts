@@ -129,7 +129,7 @@ describe('what a bundle holds', () => {
       .filter((path) => path.endsWith('.ts'))
       .map((path) => readFileSync(join('functions', path), 'utf8'));
     const imported = sources.flatMap((text) =>
-      [...text.matchAll(/^import (.*) from 'undici';$/gm)].map(([, names]) => names),
+      [...text.matchAll(/^import (.*) from 'undici';$/gm)].map(([, what]) => what),
     );
     expect(new Set(imported)).toEqual(new Set(['{ Agent }', 'type { Dispatcher }']));
     const agents = sources.flatMap((text) => [...text.matchAll(/new Agent\(\{[^}]*\}/g)].map(([made]) => made));
