@@ -32,11 +32,14 @@ export async function orLower<T>(asked: Promise<T>, lower: Lower | null): Promis
 /** What a rollout that goes back is owed even before that is recorded; null for any other. */
 export function goingBack(ports: Ports, rollout: StoredRollout | null): Lower | null {
   if (rollout === null || dutyOf(rollout) !== 'restore') return null;
-  const { id, endpoint, canaryId } = rollout.context;
+  const { id, endpoint, canaryId, stable } = rollout.context;
   return () =>
     takeShare(ports, endpoint, id, (view) => {
       // Without its share there is nothing to take, and the split may be that of a rollout that came after.
       if ((view.split[canaryId] ?? 0) === 0) return null;
+      // Who had the traffic is being removed: the canary was proven meanwhile, and what was decided here is old.
+      const isThere = (stableId: string) => view.deployedModels.some((model) => model.id === stableId);
+      if (Object.entries(stable ?? {}).some(([stableId, percent]) => percent > 0 && !isThere(stableId))) return null;
       const answer = answerSplit(rollout, observedSplit(view));
       if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
       // The first deployment on an endpoint: nobody else would serve, and by now it may have been promoted.

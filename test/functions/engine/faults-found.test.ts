@@ -7,6 +7,7 @@ import type { Ports, Stored } from '../../../functions/engine/ports.ts';
 import { tick } from '../../../functions/engine/tick.ts';
 import { stateOf } from '../../../machines/rollout/describe.ts';
 import { answerSplit } from '../../../machines/rollout/effects.ts';
+import { stepRollout } from '../../../machines/rollout/snapshot.ts';
 import { canaryModel, deployedCanary, policyOf, shiftingToFirstStep } from '../../machines/rollout/life.ts';
 import {
   endpoint,
@@ -196,6 +197,26 @@ describe('found by the simulation of faults', () => {
       context: { ...rollout.context, canaryId: '1', traffic: { ...rollout.context.traffic, attempted: [{ 1: 100 }] } },
     };
     await goingBack(lab.ports, alone)?.();
+    expect(lab.split()).toEqual({ 1: 100 });
+  });
+
+  it('an old decision to go back does not take the share of a canary whose stable is being removed', async () => {
+    const context = begin();
+    await bless(context, { eventId: 'b', model, versionId: '2' }, 'm');
+    await runTo('analysing');
+    const active = (await lab.record())?.active;
+    if (!active) throw new Error('the rollout is under way');
+    const before = lab.split();
+    const rollout = stepRollout(active, { type: 'operator.aborted', at: lab.now(), by: 'ann', reason: 'old' });
+    // The other one of stable's two models is gone by now.
+    const stable = { 1: 60, 9: 40 };
+    const late = {
+      ...rollout,
+      context: { ...rollout.context, stable, traffic: { ...rollout.context.traffic, desired: stable } },
+    };
+    await goingBack(lab.ports, late)?.();
+    expect(lab.split()).toEqual(before);
+    await goingBack(lab.ports, rollout)?.();
     expect(lab.split()).toEqual({ 1: 100 });
   });
 
