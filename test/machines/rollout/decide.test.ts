@@ -40,7 +40,7 @@ function missing(endedAt: number): RecordEvent {
 
 describe('a blessing', () => {
   const endedAt = at + 5000;
-  const ended = after(empty, received('2'), missing(endedAt));
+  const ended = () => after(empty, received('2'), missing(endedAt));
   const had = /^version 2 of .*\/delays had its rollout \(delays-2-\w+, failed\); retry it, or bless it anew$/;
   const other = model.replace('delays', 'fares');
 
@@ -57,13 +57,13 @@ describe('a blessing', () => {
       /^version 3 of .* was blessed before one that/,
     ],
   ])('%s', (_which, blessing, refusal) => {
-    const said = blessingRefusal(ended, blessing, false);
+    const said = blessingRefusal(ended(), blessing, false);
     if (refusal === null) expect(said).toBeNull();
     else expect(said).toMatch(refusal);
   });
 
   it('of what had its rollout is followed when a person retries it', () => {
-    expect(blessingRefusal(ended, blessed('2', at + 1), true)).toBeNull();
+    expect(blessingRefusal(ended(), blessed('2', at + 1), true)).toBeNull();
   });
 
   it('is told in the journal with all that the rollout was begun with', () => {
