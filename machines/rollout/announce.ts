@@ -1,5 +1,6 @@
 /** What is the world told? Compares a rollout before and after an event, and names what happened, with the numbers. */
 import type { Verdict } from '../analysis/verdict.ts';
+import type { Context } from './context.ts';
 import { machineLimits } from './limits.ts';
 import { actorOf, type RolloutEvent } from './events.ts';
 import type { StoredRollout } from './snapshot.ts';
@@ -43,25 +44,9 @@ export interface Notification {
 
 /** What happened between two moments of one rollout; `before` is null when it has just begun. */
 export function announce(before: StoredRollout | null, after: StoredRollout, event: RolloutEvent): Notification[] {
-  const was = before?.context ?? null;
   const is = after.context;
-  const from = before === null ? null : stateOf(before);
   const to = stateOf(after);
-  const entered = (state: RolloutState): boolean => to === state && from !== state;
-  const what: Happening[] = [];
-  if (before === null) what.push('started');
-  if (from === 'deploying' && to !== 'rollingBack' && to !== 'deploying') what.push('deployed');
-  if (is.effectAt !== null && is.effectAt !== was?.effectAt) what.push('shifted');
-  if (is.heldBy !== null && was?.heldBy == null) what.push('held');
-  if (is.paused !== null && was?.paused == null) what.push('paused');
-  if (is.paused === null && was?.paused != null && is.ending === null) what.push('resumed');
-  if (entered('awaitingApproval')) what.push('approval-needed');
-  if (is.promotedAt !== null && was?.promotedAt == null) what.push('promoted');
-  if (entered('rollingBack') || (is.ending !== null && was?.ending == null && to !== 'rollingBack'))
-    what.push('rolling-back');
-  if (needsPerson(before, after)) what.push('attention');
-  const ended = endings[to];
-  if (ended !== undefined && from !== to) what.push(ended);
+  const what: Happening[] = before === null ? ['started'] : happened(before, after, event);
   return what.map((happening) => ({
     what: happening,
     rollout: is.id,
@@ -85,17 +70,29 @@ const endings: Partial<Record<RolloutState, Happening>> = {
   superseded: 'superseded',
 };
 
+function happened(before: StoredRollout, after: StoredRollout, event: RolloutEvent): Happening[] {
+  const { context: was } = before;
+  const { context: is } = after;
+  const [from, to] = [stateOf(before), stateOf(after)];
+  const what: Happening[] = [];
+  if (from === 'deploying' && to !== 'rollingBack' && to !== 'deploying') what.push('deployed');
+  if (is.effectAt !== null && is.effectAt !== was.effectAt) what.push('shifted');
+  if (is.heldBy !== null && was.heldBy === null) what.push('held');
+  if (is.paused !== null && was.paused === null) what.push('paused');
+  if (is.paused === null && was.paused !== null && is.ending === null) what.push('resumed');
+  if (to === 'awaitingApproval' && from !== to) what.push('approval-needed');
+  if (is.promotedAt !== null && was.promotedAt === null) what.push('promoted');
+  if (is.ending !== null && was.ending === null) what.push('rolling-back');
+  if (needsPerson(was, is, event)) what.push('attention');
+  const ended = endings[to];
+  return ended === undefined ? what : [...what, ended];
+}
+
 /** Somebody else changed the split, something was left behind, or an effect has been refused again and again. */
-function needsPerson(before: StoredRollout | null, after: StoredRollout): boolean {
-  const was = before?.context;
-  const is = after.context;
-  const isForeign = is.foreign !== null && was?.foreign == null;
-  const isStuck =
-    is.attempts >= machineLimits.attentionAttempts && (was?.attempts ?? 0) < machineLimits.attentionAttempts;
-  const wasGivenUp =
-    was !== undefined &&
-    was.attempts >= machineLimits.attentionAttempts &&
-    is.attempts === 0 &&
-    is.removed.length > was.removed.length;
+function needsPerson(was: Context, is: Context, event: RolloutEvent): boolean {
+  const isForeign = is.foreign !== null && was.foreign === null;
+  const isStuck = is.attempts >= machineLimits.attentionAttempts && was.attempts < machineLimits.attentionAttempts;
+  const isGone = event.type === 'removal.found' || (event.type === 'operation.finished' && event.error === null);
+  const wasGivenUp = is.removed.length > was.removed.length && !isGone;
   return isForeign || isStuck || wasGivenUp;
 }

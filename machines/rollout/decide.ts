@@ -3,9 +3,9 @@
  * Never reads the clock; every event brings its own moment.
  */
 import { addCounts, type Evidence, noCounts } from '../analysis/evidence.ts';
-import { refusal, sourceOf } from '../analysis/tally.ts';
+import { sourceOf } from '../analysis/tally.ts';
 import type { Policy } from '../policy/policy.ts';
-import { announce, type Happening } from './announce.ts';
+import { announce, type Notification } from './announce.ts';
 import type { Blessing } from './context.ts';
 import { placeOf, stateOf } from './describe.ts';
 import { effectsOf } from './effects.ts';
@@ -116,18 +116,7 @@ function stepActive(record: EndpointRecord, event: RolloutEvent): Decision {
 function takeEvent(record: EndpointRecord, before: StoredRollout, event: RolloutEvent): Decision {
   const after = stepRollout(before, event);
   if (after === before) return isWorthTelling(event) ? journalled(record, before, before, event) : unchanged(record);
-  const told = announce(before, after, event);
-  const outbox = told.map((notification, i) => ({
-    id: `${notification.rollout}/${record.sequence + i}`,
-    ...notification,
-  }));
-  const next = {
-    ...record,
-    active: after,
-    sequence: record.sequence + told.length,
-    outbox: [...record.outbox, ...outbox].slice(-machineLimits.outboxMax),
-  };
-  return journalled(next, before, after, event);
+  return journalled(told({ ...record, active: after }, announce(before, after, event)), before, after, event);
 }
 
 /** Archives a rollout that ended, and begins the one that waits. */
@@ -150,19 +139,9 @@ function begin(record: EndpointRecord, blessing: Blessing, policy: Policy, at: n
   const id = `${policy.name}-${blessing.versionId}-${digest(`${record.endpoint} ${blessing.eventId}`).toString(36)}`;
   const canaryId = String(1_000_000_000 + (digest(`${id} canary`) % 9_000_000_000));
   const active = startRollout({ id, endpoint: record.endpoint, canaryId, blessing, policy, at });
-  const told = announce(null, active, { type: 'clock.ticked', at });
-  const outbox = told.map((notification, i) => ({
-    id: `${id}/${record.sequence + i}`,
-    ...notification,
-    by: blessing.by,
-  }));
-  const next: EndpointRecord = {
-    ...record,
-    active,
-    newestBlessedAt: Math.max(record.newestBlessedAt, blessing.blessedAt),
-    sequence: record.sequence + told.length,
-    outbox: [...record.outbox, ...outbox].slice(-machineLimits.outboxMax),
-  };
+  const newestBlessedAt = Math.max(record.newestBlessedAt, blessing.blessedAt);
+  const begun = announce(null, active, { type: 'clock.ticked', at }).map((one) => ({ ...one, by: blessing.by }));
+  const next = told({ ...record, active, newestBlessedAt }, begun);
   const decision = journalled(next, null, active, { type: 'rollout.started', at, blessing, policy });
   return { ...decision, archive: [active] };
 }
@@ -181,7 +160,8 @@ function journalled(
     by: 'by' in event ? event.by : 'blessing' in event ? event.blessing.by : null,
     from: before === null ? '' : placeOf(before),
     to: placeOf(after),
-    text: text ?? (isIgnored ? ignoredBecause(after, event) : whatHappened(after, event)),
+    text:
+      text ?? (isIgnored ? `Ignored: ${event.type} means nothing in ${placeOf(after)}.` : whatHappened(after, event)),
     split: context.traffic.confirmed ?? context.stable ?? {},
     verdicts: context.verdicts,
     effects: effectsOf(after, event.at).map((effect) => effect.type),
@@ -192,29 +172,26 @@ function journalled(
 
 /** The past is hours of minutes, of which the journal keeps the sum. */
 function summedUp(windows: Evidence[]): Evidence[] {
-  const [first] = windows;
-  const toAt = windows.at(-1)?.window.toAt;
-  if (first === undefined || toAt === undefined) return [];
-  const variants: Evidence['variants'] = {};
-  for (const [id, counts] of windows.flatMap((one) => Object.entries(one.variants)))
-    variants[id] = addCounts(variants[id] ?? noCounts, counts);
-  return [{ ...first, window: { fromAt: first.window.fromAt, toAt }, variants }];
+  const [first, ...others] = windows;
+  return first === undefined ? [] : [others.reduce(joined, first)];
+}
+
+function joined(sum: Evidence, { window, variants }: Evidence): Evidence {
+  const added = { ...sum.variants };
+  for (const [id, counts] of Object.entries(variants)) added[id] = addCounts(added[id] ?? noCounts, counts);
+  return { ...sum, window: { fromAt: sum.window.fromAt, toAt: window.toAt }, variants: added };
 }
 
 /** Why it is where it is; for evidence that moved nothing, what it says. */
 function whatHappened({ context }: StoredRollout, event: JournalData['event']): string {
   if (event.type === 'past.observed')
     return `Stable's past is known from ${event.windows.length} windows; this is their sum.`;
-  const verdict = event.type === 'evidence.observed' ? context.verdicts[sourceOf(event.evidence)] : null;
-  if (verdict === null || verdict.kind === 'unhealthy') return context.ending?.reason ?? context.reason;
-  const texts = verdict.reasons.flatMap(({ kind, text }) => (kind === verdict.kind ? [text] : []));
-  const notes = event.type === 'evidence.observed' ? (event.evidence.notes ?? []) : [];
-  return [`${verdict.kind}: ${texts.join(' ')}`, ...notes].join(' ');
-}
-
-function ignoredBecause({ schema, context, value }: StoredRollout, event: JournalData['event']): string {
-  const why = event.type === 'evidence.observed' ? refusal(context.tally, event.evidence, machineLimits) : null;
-  return `Ignored: ${why ?? `${event.type} means nothing in ${placeOf({ value, context, schema })}`}.`;
+  const reason = context.ending?.reason ?? context.reason;
+  if (event.type !== 'evidence.observed') return reason;
+  const verdict = context.verdicts[sourceOf(event.evidence)];
+  if (verdict === null || verdict.kind === 'unhealthy') return reason;
+  const texts = verdict.reasons.filter(({ kind }) => kind === verdict.kind).map(({ text }) => text);
+  return [`${verdict.kind}:`, ...texts, ...(event.evidence.notes ?? [])].join(' ');
 }
 
 /** Looking and polling that changed nothing is not worth a write; what a person or an alert said always is. */
@@ -224,30 +201,35 @@ function isWorthTelling(event: RolloutEvent): boolean {
 
 function tell(
   record: EndpointRecord,
-  what: Happening,
+  what: 'queued' | 'superseded',
   blessing: Blessing,
   policy: Policy,
   reason: string,
   at: number,
 ): EndpointRecord {
-  const notification = {
-    id: `${policy.name}-${blessing.versionId}/${record.sequence}`,
+  const notification: Notification = {
     what,
     rollout: `${policy.name}-${blessing.versionId}`,
     endpoint: record.endpoint,
     model: blessing.model,
     versionId: blessing.versionId,
-    state: what === 'queued' ? ('queued' as const) : ('superseded' as const),
+    state: what,
     percent: 0,
     reason,
     by: blessing.by,
     verdict: null,
     at,
   };
+  return told(record, [notification]);
+}
+
+/** Numbers what is to be told. It waits in the outbox, of which the oldest go beyond its bound. */
+function told(record: EndpointRecord, notifications: Notification[]): EndpointRecord {
+  const numbered = notifications.map((one, i) => ({ id: `${one.rollout}/${record.sequence + i}`, ...one }));
   return {
     ...record,
-    sequence: record.sequence + 1,
-    outbox: [...record.outbox, notification].slice(-machineLimits.outboxMax),
+    sequence: record.sequence + numbered.length,
+    outbox: [...record.outbox, ...numbered].slice(-machineLimits.outboxMax),
   };
 }
 

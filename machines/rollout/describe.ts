@@ -122,14 +122,7 @@ function nextOf(rollout: StoredRollout): RolloutView['next'] {
 
 function lastChangeOf(context: Context): number {
   const verdicts = [context.verdicts.monitoring, context.verdicts.proxy].map((verdict) => verdict?.at ?? 0);
-  return Math.max(
-    context.startedAt,
-    context.waitingSince,
-    context.effectAt ?? 0,
-    context.endedAt ?? 0,
-    context.paused?.at ?? 0,
-    ...verdicts,
-  );
+  return Math.max(context.startedAt, context.waitingSince, context.endedAt ?? 0, context.paused?.at ?? 0, ...verdicts);
 }
 
 function after(since: number | null, seconds: number, what: string): RolloutView['next'] {

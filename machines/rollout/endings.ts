@@ -10,11 +10,11 @@ export function blameVerdict({ context, event }: Moment): Update {
   const verdict = [context.verdicts.monitoring, context.verdicts.proxy].find(
     (candidate) => candidate?.kind === 'unhealthy',
   );
-  const why =
-    verdict?.reasons
-      .filter((reason) => reason.kind === 'unhealthy' && reason.dryRun !== true)
-      .map((reason) => reason.text) ?? [];
-  return ending(context, event, 'rolledBack', `${why.join(' ')} (${verdict?.source})`, verdict ?? null);
+  if (verdict == null) return {};
+  const why = verdict.reasons
+    .filter(({ kind, dryRun }) => kind === 'unhealthy' && dryRun !== true)
+    .map(({ text }) => text);
+  return ending(context, event, 'rolledBack', `${why.join(' ')} (${verdict.source})`, verdict);
 }
 
 export function blameSilence(moment: Moment): Update {

@@ -43,7 +43,7 @@ function isSame(a: ResourceName | null, b: ResourceName | null): boolean {
   return a !== null && b !== null && a.location === b.location && a.id === b.id;
 }
 
+/** Both patterns have the same three groups, none of which may be absent. */
 function named(match: RegExpExecArray | null): ResourceName | null {
-  const [, project, location, id] = match ?? [];
-  return project !== undefined && location !== undefined && id !== undefined ? { project, location, id } : null;
+  return match === null ? null : { project: String(match[1]), location: String(match[2]), id: String(match[3]) };
 }
