@@ -43,7 +43,7 @@ export function noteResume({ event }: Moment): Update {
 }
 
 export function noteApproval({ event }: Moment): Update {
-  return { isApproved: true, reason: `Approved by ${actorName(event)}.` };
+  return { isApproved: true, waitingSince: event.at, reason: `Approved by ${actorName(event)}.` };
 }
 
 export function noteTooLate(): Update {

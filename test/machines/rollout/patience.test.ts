@@ -32,7 +32,12 @@ describe('patience', () => {
 
   it('does not end while a person is waited for, however old the evidence grows', () => {
     const life = held('10s', ', approval: true').after(12).monitored(good).after(0);
-    expect(life.after(3600).place).toBe('forward.analysing.awaitingApproval');
+    const late = life.after(3600);
+    expect(late.place).toBe('forward.analysing.awaitingApproval');
+    // Approved, it waits for fresh evidence, as long as anyone does.
+    const goesOn = late.when({ type: 'operator.approved', ...ann });
+    expect([goesOn.place, goesOn.after(29).place]).toEqual([watched, watched]);
+    expect(goesOn.after(30).rollout.context.paused?.reason).toMatch(/^No conclusion after 0.5 minutes/);
   });
 
   it('does not end while a freeze window holds the step, however old the evidence grows', () => {
