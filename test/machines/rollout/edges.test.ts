@@ -10,6 +10,7 @@ import {
   deployedCanary,
   given,
   good,
+  type Life,
   onFirstStep,
   onLastStep,
   policyOf,
@@ -175,13 +176,17 @@ describe('of two stable models', () => {
 });
 
 describe('what is over', () => {
-  const restored = onFirstStep().after(5).monitored(bad).applied();
+  const overBy: Record<string, () => Life> = {
+    promoted: () => given().when({ type: 'endpoint.observed', split: { 9: 100 }, models: [nine] }),
+    rolledBack: () => {
+      const restored = onFirstStep().after(5).monitored(bad).applied();
+      return restored.when({ type: 'removal.found', deployedModelId: canaryId });
+    },
+    failed: () => given().when({ type: 'target.missing', message: 'gone' }),
+  };
 
-  test.each([
-    ['promoted', given().when({ type: 'endpoint.observed', split: { 9: 100 }, models: [nine] })],
-    ['rolledBack', restored.when({ type: 'removal.found', deployedModelId: canaryId })],
-    ['failed', given().when({ type: 'target.missing', message: 'gone' })],
-  ])('%s takes no event and owes nothing', (state, { rollout, at, ...life }) => {
+  test.each(Object.entries(overBy))('%s takes no event and owes nothing', (state, end) => {
+    const { rollout, at, ...life } = end();
     expect(rollout.value).toEqual({ progress: state, pause: 'ended' });
     expect([life.effects(), life.looks()]).toEqual([[], []]);
     for (const event of oneOfEach(at)) expect(stepRollout(rollout, event)).toBe(rollout);

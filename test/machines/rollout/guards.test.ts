@@ -154,4 +154,6 @@ test('stable has a past to learn from as long as one of its windows is new', () 
   expect(isNew([first, second], learnt)).toBe(true);
   expect(isNew([first], learnt)).toBe(false);
   expect(isNew([])).toBe(false);
+  // Once a share took effect it is no past any more.
+  expect(isNew([first], onFirstStep().rollout.context)).toBe(false);
 });
