@@ -34,7 +34,6 @@ export type Effect =
 export function looksOf(rollout: StoredRollout, at: number, periodMs: number): Look[] {
   const { context } = rollout;
   const duty = dutyOf(rollout);
-  if (duty === null) return [];
   if (context.operation !== null) return [{ type: 'operation.poll', operation: context.operation.name }];
   if (duty === 'readWorld') return [{ type: 'model.read' }, { type: 'endpoint.read' }];
   if (duty === 'readEndpoint') return [{ type: 'endpoint.read' }, ...pastRead(context, at, periodMs)];
@@ -46,7 +45,7 @@ export function looksOf(rollout: StoredRollout, at: number, periodMs: number): L
 /** What the rollout owes the world now; nothing while an operation runs, before a retry is due, or when it is over. */
 export function effectsOf(rollout: StoredRollout, at: number): Effect[] {
   const { context } = rollout;
-  if (context.retryAt !== null && at < context.retryAt) return [];
+  if (at < (context.retryAt ?? at)) return [];
   const { operation, traffic } = context;
   switch (dutyOf(rollout)) {
     case 'holdReplicas': {
@@ -125,12 +124,12 @@ function cleaning(context: Context, at: number): Effect[] {
     const mustCancel = operation.kind === 'deploy' && !operation.isCancelled;
     return mustCancel ? [{ type: 'operation.cancel', operation: operation.name }] : [];
   }
-  const isKept = context.keepUntil !== null && at < context.keepUntil;
-  const canaryRemains = context.deployOrderedAt !== null && !context.removed.includes(context.canaryId);
   // Replicas go back to their owner first: they may bill, and a kept canary may be kept for days.
   const reserve = owedReserve(context);
   if (reserve !== null) return [resize(reserve.id, reserve.from)];
-  return canaryRemains && !isKept ? [{ type: 'model.remove', deployedModelId: context.canaryId }] : [];
+  // The canary remains: a rollout that has nothing to clean is over.
+  const isKept = at < (context.keepUntil ?? at);
+  return isKept ? [] : [{ type: 'model.remove', deployedModelId: context.canaryId }];
 }
 
 function resize(deployedModelId: string, minReplicas: number): Effect {

@@ -1,5 +1,6 @@
 /** What is true now? Claims about a rollout's context and the event at hand. Total: no claim throws. */
 import { refusal } from '../analysis/tally.ts';
+import type { RolloutEvent } from './events.ts';
 import { machineLimits } from './limits.ts';
 import {
   canaryMayServe,
@@ -108,19 +109,18 @@ export function isHeldByFreeze(moment: Moment): boolean {
 
 // What was reported back
 
-export function isOurOperation({ context, event }: Moment): boolean {
-  return event.type === 'operation.finished' && context.operation?.name === event.operation;
+export function isOurOperation(moment: Moment): boolean {
+  return ourEnd(moment) !== null;
 }
 
 export function operationSucceeded(moment: Moment): boolean {
-  return isOurOperation(moment) && moment.event.type === 'operation.finished' && moment.event.error === null;
+  return ourEnd(moment)?.error === null;
 }
 
 /** The platform had no room just now; the same order may succeed inside the deployment's deadline. */
 export function operationMayBeRetried(moment: Moment): boolean {
-  const { event } = moment;
-  if (!isOurOperation(moment) || event.type !== 'operation.finished' || event.error === null) return false;
-  return retryableDeployErrors.has(event.error.code) && !deployTimedOut(moment);
+  const error = ourEnd(moment)?.error ?? null;
+  return error !== null && retryableDeployErrors.has(error.code) && !deployTimedOut(moment);
 }
 
 export function isRetryable({ event }: Moment): boolean {
@@ -290,4 +290,9 @@ export function wasUnpaused({ context }: Moment): boolean {
 
 export function isOver({ context }: Moment): boolean {
   return context.endedAt !== null;
+}
+
+/** The end of the operation that is waited for. */
+function ourEnd({ context, event }: Moment): Extract<RolloutEvent, { type: 'operation.finished' }> | null {
+  return event.type === 'operation.finished' && context.operation?.name === event.operation ? event : null;
 }
