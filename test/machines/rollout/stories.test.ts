@@ -499,7 +499,7 @@ const stories: Record<string, () => Story> = {
   'a canary that fails where it serves alone': () =>
     new Story().begun().risen(3).tick(6).seen(bad).view().obey().risen(2).tick(6).seen(bad).obey(),
   'traffic that cannot be moved': () => {
-    const story = new Story().bless('2').obey(3);
+    const story = new Story().bless('2').obey(4);
     const refused: Undated = { type: 'traffic.refused', code: 'unavailable', message: 'later', isRetryable: true };
     for (let i = 0; i < 7; i += 1) story.say(refused);
     return story
@@ -511,7 +511,7 @@ const stories: Record<string, () => Story> = {
   'traffic that may not be moved': () =>
     new Story()
       .bless('2')
-      .obey(3)
+      .obey(4)
       .say({ type: 'traffic.refused', code: 'permissionDenied', message: 'not yours', isRetryable: false })
       .obey(),
   'an operation that never ends': () => {
