@@ -3,7 +3,6 @@
  * each function starts with no more than it needs; the proxy, whose first caller waits, loads with its function.
  */
 import { cloudEvent, http } from '@google-cloud/functions-framework';
-import { z } from 'zod';
 import { parseEnvironment } from './engine/environment.ts';
 import { log } from './engine/log.ts';
 
@@ -11,11 +10,7 @@ try {
   parseEnvironment(process.env);
   // Before strangers come: it refuses to start on a bad configuration, and sees requests before anyone reads them.
   const isProxy = process.env['FUNCTION_TARGET'] === 'predict' || process.argv.includes('--target=predict');
-  if (isProxy) {
-    // What is parsed once or twice is not worth compiling: it would take a tenth of a start.
-    z.config({ jitless: true });
-    await import('./serve-predict.ts');
-  }
+  if (isProxy) await import('./serve-predict.ts');
 } catch (error) {
   log('CRITICAL', error instanceof Error ? error.message : String(error));
   process.exit(1);
