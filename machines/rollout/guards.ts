@@ -123,6 +123,11 @@ export function operationMayBeRetried(moment: Moment): boolean {
   return error !== null && retryableDeployErrors.has(error.code) && !deployTimedOut(moment);
 }
 
+/** Else a refusal may be of another instance's order for what is under way. */
+export function runsNothing({ context }: Moment): boolean {
+  return context.operation === null;
+}
+
 export function isRetryable({ event }: Moment): boolean {
   return 'isRetryable' in event && event.isRetryable;
 }

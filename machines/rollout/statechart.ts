@@ -92,7 +92,10 @@ export const rolloutMachine = setup({
                   ],
                   on: {
                     'resize.started': { actions: 'noteOperation' },
-                    'resize.refused': [{ guard: 'isRetryable', actions: 'noteRefusal' }, { actions: 'giveUpResize' }],
+                    'resize.refused': [
+                      { guard: 'isRetryable', actions: 'noteRefusal' },
+                      { guard: 'runsNothing', actions: 'giveUpResize' },
+                    ],
                     'operation.finished': { guard: 'isOurOperation', actions: 'noteFinished' },
                   },
                 },
@@ -282,7 +285,10 @@ export const rolloutMachine = setup({
                 'removal.refused': { actions: 'noteRefusal' },
                 'removal.serving': { target: 'restoring', actions: 'desireStableAgain' },
                 'resize.started': { actions: 'noteOperation' },
-                'resize.refused': [{ guard: 'isRetryable', actions: 'noteRefusal' }, { actions: 'giveUpResize' }],
+                'resize.refused': [
+                  { guard: 'isRetryable', actions: 'noteRefusal' },
+                  { guard: 'runsNothing', actions: 'giveUpResize' },
+                ],
                 'operation.finished': { guard: 'isOurOperation', actions: 'noteFinished' },
                 'blessing.newer': { actions: 'hurry' },
               },

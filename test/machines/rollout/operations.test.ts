@@ -139,6 +139,22 @@ describe('a cancelled operation', () => {
 });
 
 describe('replicas', () => {
+  it("are held by the order that runs, whatever another instance's was refused for", () => {
+    const running = holding.when({ type: 'resize.started', deployedModelId: '1', operation: 'resize' });
+    const refused = running.when({
+      type: 'resize.refused',
+      code: 'failedPrecondition',
+      message: 'busy',
+      isRetryable: false,
+    });
+    expect([refused.state, refused.rollout.context.reserved]).toEqual([
+      running.state,
+      running.rollout.context.reserved,
+    ]);
+    const ended = refused.when({ type: 'operation.finished', operation: 'resize', error: null });
+    expect(ended.effects()).toEqual([{ type: 'replicas.resize', deployedModelId: '2', minReplicas: 3 }]);
+  });
+
   it('are held one model after the other, each once', () => {
     const one = resized(holding, '1');
     expect(one.effects()).toEqual([{ type: 'replicas.resize', deployedModelId: '2', minReplicas: 3 }]);
