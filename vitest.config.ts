@@ -16,7 +16,13 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'parts', include: ['test/**/*.test.ts'], exclude: alone, sequence: { groupOrder: 0 } },
+        test: {
+          name: 'parts',
+          include: ['test/**/*.test.ts'],
+          exclude: alone,
+          maxWorkers: '100%',
+          sequence: { groupOrder: 0 },
+        },
       },
       { extends: true, test: { name: 'system', include: alone, maxWorkers: 1, sequence: { groupOrder: 1 } } },
     ],

@@ -38,7 +38,7 @@ describe('a tick', () => {
     expect(context).toMatchObject({ stepIndex: 0, traffic: { confirmed: { 1: 90, [context.canaryId]: 10 } } });
     expect(await doors.tickJob()).toBe('ENABLED');
     await doors.end(subject);
-    expect(await doors.send('onTick', saying('tick', 'data'))).toBe(204);
+    expect(await doors.send('onTick', saying('reconcile', 'data'))).toBe(204);
     expect(await doors.tickJob()).toBe('PAUSED');
   });
 
