@@ -67,7 +67,7 @@ describe('npm start', () => {
     expect(run.output).toContain(`Another program has the port ${PORT_BASE + 5} of this machine`);
   });
 
-  it('takes delays@2 to 100 %, though it is killed on the way and started again', { timeout: 180_000 }, async () => {
+  it('takes delays@2 to 100 %, though it is killed on the way and started again', { timeout: 400_000 }, async () => {
     const killed = start();
     await killed.says('5% · The canary has 5 %');
     killed.child.kill('SIGKILL');
