@@ -58,6 +58,27 @@ export class StatusError extends Error {
   }
 }
 
+const httpStatus: Partial<Record<status, number>> = {
+  [status.INVALID_ARGUMENT]: 400,
+  [status.FAILED_PRECONDITION]: 400,
+  [status.OUT_OF_RANGE]: 400,
+  [status.UNAUTHENTICATED]: 401,
+  [status.PERMISSION_DENIED]: 403,
+  [status.NOT_FOUND]: 404,
+  [status.ABORTED]: 409,
+  [status.ALREADY_EXISTS]: 409,
+  [status.RESOURCE_EXHAUSTED]: 429,
+  [status.CANCELLED]: 499,
+  [status.UNIMPLEMENTED]: 501,
+  [status.UNAVAILABLE]: 503,
+  [status.DEADLINE_EXCEEDED]: 504,
+};
+
+/** The same over HTTP. @see https://cloud.google.com/apis/design/errors#handling_errors */
+export function httpStatusOf(code: status): number {
+  return httpStatus[code] ?? 500;
+}
+
 export interface CallContext {
   /** `google.x.Service/Method` */
   method: string;

@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { type Agent, type Dispatcher, errors, request as send } from 'undici';
 import type { RequestLog } from './bigquery/request-log.ts';
 import type { Containers } from './containers.ts';
-import { type BeforeCall, StatusError, status } from './grpc.ts';
+import { type BeforeCall, httpStatusOf, StatusError, status } from './grpc.ts';
 import { toStatusError } from './vertex/handlers.ts';
 import { route } from './world/endpoints.ts';
 import { recordPrediction } from './world/metrics.ts';
@@ -24,22 +24,6 @@ const methods: Record<string, string> = {
   predict: 'Predict',
   rawPredict: 'RawPredict',
   streamRawPredict: 'StreamRawPredict',
-};
-
-const httpStatus: Partial<Record<status, number>> = {
-  [status.INVALID_ARGUMENT]: 400,
-  [status.FAILED_PRECONDITION]: 400,
-  [status.OUT_OF_RANGE]: 400,
-  [status.UNAUTHENTICATED]: 401,
-  [status.PERMISSION_DENIED]: 403,
-  [status.NOT_FOUND]: 404,
-  [status.ABORTED]: 409,
-  [status.ALREADY_EXISTS]: 409,
-  [status.RESOURCE_EXHAUSTED]: 429,
-  [status.CANCELLED]: 499,
-  [status.UNIMPLEMENTED]: 501,
-  [status.UNAVAILABLE]: 503,
-  [status.DEADLINE_EXCEEDED]: 504,
 };
 
 export interface PredictOptions {
@@ -248,7 +232,7 @@ function refuse(response: ServerResponse, error: unknown): void {
     response.statusCode = 499;
     return;
   }
-  const http = message === bodyTooLarge ? 413 : (httpStatus[code] ?? 500);
+  const http = message === bodyTooLarge ? 413 : httpStatusOf(code);
   replyJson(response, http, { error: { code: http, message, status: status[code] } });
 }
 

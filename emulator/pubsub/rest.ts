@@ -6,7 +6,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
-import { type BeforeCall, parseRequest, StatusError, status } from '../grpc.ts';
+import { type BeforeCall, httpStatusOf, parseRequest, StatusError, status } from '../grpc.ts';
 import type { PubSub } from './pubsub.ts';
 
 const PUBLISH = /^\/v1\/(projects\/[^/]+\/topics\/[^/:?]+):publish(?:\?|$)/;
@@ -23,17 +23,6 @@ const publishSchema = z.object({
     }),
   ),
 });
-
-/** What a status is over HTTP; every other is a 500. @see https://cloud.google.com/apis/design/errors#handling_errors */
-const httpByStatus: Partial<Record<status, number>> = {
-  [status.INVALID_ARGUMENT]: 400,
-  [status.UNAUTHENTICATED]: 401,
-  [status.PERMISSION_DENIED]: 403,
-  [status.NOT_FOUND]: 404,
-  [status.RESOURCE_EXHAUSTED]: 429,
-  [status.UNAVAILABLE]: 503,
-  [status.DEADLINE_EXCEEDED]: 504,
-};
 
 /** Answers what comes over HTTP/1.1 to the port of the gRPC services, as Google's emulator does. */
 export function pubsubApi(pubsub: PubSub, before?: BeforeCall): RequestListener {
@@ -53,7 +42,7 @@ export function pubsubApi(pubsub: PubSub, before?: BeforeCall): RequestListener 
       (body) => reply(response, 200, body),
       (error: unknown) => {
         const known = error instanceof StatusError ? error : new StatusError(status.INTERNAL, String(error));
-        const code = httpByStatus[known.code] ?? 500;
+        const code = httpStatusOf(known.code);
         reply(response, code, { error: { code, message: known.message, status: status[known.code] } });
       },
     );

@@ -54,7 +54,7 @@ async function askByWrk(
   await writeFile(script, ['wrk.method = "POST"', `wrk.body = '${body}'`, ...lines, ...more, done].join('\n'));
   const args = ['-t', '1', '-c', String(CONNECTIONS), '-d', `${seconds}s`, '-s', script, `${origin}${path}`];
   const { stdout } = await run('wrk', args);
-  const [failed, ...numbers] = (/^R (.+)$/m.exec(stdout)?.[1] ?? '').split(' ').map(Number);
+  const [failed, ...numbers] = (/^R (.+)$/m.exec(stdout)?.[1] ?? 'nothing').split(' ').map(Number);
   if (failed !== 0) throw new Error(`wrk said:\n${stdout}`);
   return numbers;
 }
