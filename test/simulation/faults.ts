@@ -10,6 +10,7 @@ import { shrink, storyOf } from './faults/lives.ts';
 
 /** Stories told at most; the figures count all. */
 const storiesMax = 3;
+const progressEveryMs = 20_000;
 
 const { values } = parseArgs({
   options: {
@@ -22,7 +23,12 @@ const firstSeed = wholeNumber('seed', values.seed);
 const livesWanted = wholeNumber('lives', values.lives);
 
 const startedAt = performance.now();
-const tally = await liveMany(firstSeed, livesWanted);
+let toldAt = startedAt;
+const tally = await liveMany(firstSeed, livesWanted, ({ lives, violations }) => {
+  if (performance.now() - toldAt < progressEveryMs) return;
+  toldAt = performance.now();
+  process.stderr.write(`${lives} of ${livesWanted} lives, ${violations.length} violations\n`);
+});
 const seconds = (performance.now() - startedAt) / 1000;
 for (const { seed, violation } of tally.violations)
   print([`seed ${seed} breaks law ${violation?.law}: ${violation?.text}`]);

@@ -7,8 +7,15 @@ import { addLife, emptyTally, type Tally } from './lives.ts';
 /** Seeds sent to a worker at once. */
 const seedsPerOrder = 20;
 
-/** @param wanted rollouts; a seed has several, and its last ones may be beyond it */
-export async function liveMany(firstSeed: number, wanted: number): Promise<Tally> {
+/**
+ * @param wanted rollouts; a seed has several, and its last ones may be beyond it
+ * @param onProgress is told the tally so far, each time that a range of seeds has been added to it
+ */
+export async function liveMany(
+  firstSeed: number,
+  wanted: number,
+  onProgress: (sofar: Tally) => void = () => {},
+): Promise<Tally> {
   const found = emptyTally();
   const answers = new Map<number, LifeResult[]>();
   let [ordered, counted] = [firstSeed, firstSeed];
@@ -31,6 +38,7 @@ export async function liveMany(firstSeed: number, wanted: number): Promise<Tally
             answers.delete(counted);
             counted += seedsPerOrder;
             for (const life of next) if (found.lives < wanted) addLife(found, life);
+            onProgress(found);
           }
           if (found.lives >= wanted) resolve();
           else order();
