@@ -15,6 +15,7 @@ import { limits } from '../engine/limits.ts';
 import type { Clients } from './clients.ts';
 import { requestLogTable } from '../../machines/policy/request-log.ts';
 import { type LogRead, logQuery, parseValue } from './request-log-query.ts';
+import { ask } from './rest.ts';
 import type { SignalAnswer, SignalQuery, SignalReader } from './signals.ts';
 import { call, parseReply, translate } from './status.ts';
 
@@ -53,7 +54,10 @@ export function requestLogSignals(clients: Clients): SignalReader {
       const reads = new Map<string, LogRead>();
       const asked = queries.map((query) => query.checks.map((check) => questionOf(reads, query, check)));
       const replies = new Map(
-        await mapLimited([...reads.values()], limits.signalCallsMax, async (read) => [read, await ask(clients, read)]),
+        await mapLimited([...reads.values()], limits.signalCallsMax, async (read) => [
+          read,
+          await answerTo(clients, read),
+        ]),
       );
       return asked.map((questions) => {
         const answer: SignalAnswer = { periods: new Map(), notes: [] };
@@ -103,11 +107,7 @@ function questionOf(
   return { check: name, endpointId, deployedModelIds, value: from.value, read, place };
 }
 
-/**
- * Asks by the client's `request`, not its `query`: that one can neither bound the time of a job without polling it, nor
- * bear a reply which lacks what it expects.
- */
-async function ask(clients: Clients, read: LogRead): Promise<Reply> {
+async function answerTo(clients: Clients, read: LogRead): Promise<Reply> {
   if (read.toAt <= read.fromAt || read.deployedModelIds.size === 0) return { kind: 'rows', rows: [] };
   const name = `Query of ${read.table}`;
   const body = {
@@ -120,14 +120,10 @@ async function ask(clients: Clients, read: LogRead): Promise<Reply> {
     timeoutMs: limits.queryJobMs,
   };
   try {
-    const reply = await call(name, limits.metricsDeadlineMs, async ({ timeout = limits.metricsDeadlineMs }) => {
-      const client = await clients.bigquery();
-      const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-      client.request({ method: 'POST', uri: '/queries', json: body, timeout }, (error, answer) => {
-        if (error === null) resolve(answer);
-        else reject(error);
-      });
-      return promise;
+    const deadlineMs = limits.metricsDeadlineMs;
+    const reply = await call(name, deadlineMs, async () => {
+      const rest = await clients.bigqueryRest();
+      return ask(rest, rest.queries, body, deadlineMs);
     });
     const { jobComplete, pageToken, rows } = parseReply(name, replySchema(read), reply);
     if (!jobComplete) throw new TransientError('deadlineExceeded', `${name}: not done within ${limits.queryJobMs} ms`);
@@ -233,9 +229,13 @@ const adviceElse = 'this window goes without it, and the next one is asked for';
 
 const noteCharsMax = 500;
 
+const refusedSchema = z.object({
+  json: z.object({ error: z.object({ errors: z.array(z.object({ reason: z.string() })) }) }),
+});
+
 function reasonOf(cause: unknown): string | undefined {
-  const parsed = z.object({ errors: z.array(z.object({ reason: z.string() })).min(1) }).safeParse(cause);
-  const reason = parsed.data?.errors[0]?.reason;
+  const parsed = refusedSchema.safeParse(cause);
+  const reason = parsed.data?.json.error.errors[0]?.reason;
   return reason !== undefined && Object.hasOwn(advice, reason) ? reason : undefined;
 }
 

@@ -58,13 +58,13 @@ export async function post(
 const errorSchema = z.object({ error: z.object({ message: z.string() }) });
 const refusalSchema = z.union([errorSchema, z.tuple([errorSchema]).transform(([only]) => only)]);
 
-/** Asks a method of Google's with JSON, and returns what it answers; throws an Error with the HTTP status where it refuses. */
+/** Asks a method of Google's with JSON, and returns what it answers; an Error has the HTTP status and what came with it. */
 export async function ask(rest: Rest, path: string, request: object, deadlineMs: number): Promise<unknown> {
   const { status, json, text } = await post(rest, path, { body: JSON.stringify(request), deadlineMs });
   if (status === 200) return json;
   const message =
     refusalSchema.safeParse(json).data?.error.message ?? `expected Google's JSON, got ${text.slice(0, 200)}`;
-  throw Object.assign(new Error(`HTTP ${status}, ${message}`), { status });
+  throw Object.assign(new Error(`HTTP ${status}, ${message}`), { status, json });
 }
 
 async function readText(response: IncomingMessage, bytesMax: number): Promise<string> {

@@ -1,6 +1,8 @@
 /** Bugs that the fuzzer found, each as small as it could be made. */
 import { DatabaseSync } from 'node:sqlite';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -12,6 +14,7 @@ import { parseStored } from '../../functions/engine/records.ts';
 import { openSqliteStore } from '../../functions/engine/sqlite-store.ts';
 import { googleClients } from '../../functions/gcp/clients.ts';
 import { vertexEndpoints } from '../../functions/gcp/endpoints.ts';
+import { requestLogSignals } from '../../functions/gcp/request-log.ts';
 import { servedBy } from '../../functions/proxy/headers.ts';
 import { formatProblem, parsePolicy } from '../../machines/policy/document.ts';
 import { emptyRecord } from '../../machines/rollout/record.ts';
@@ -135,6 +138,35 @@ describe('a reply of Google', () => {
     expect(await vertexEndpoints(clients).undeploy(endpoint, '1')).toEqual({ operation: 'operations/7' });
     process.off('uncaughtException', uncaught);
     expect(uncaught).not.toHaveBeenCalled();
+  });
+
+  const nested = `${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}`;
+  it.for([
+    ['nested 5,000 times', 200, nested],
+    ['refused, and nested', 400, nested],
+    ['refused, with a toString of its own', 503, '{"toString":7}'],
+  ] as const)('about a request log, %s, becomes a note', async ([, code, text]) => {
+    const server = createServer((_, response) => response.writeHead(code).end(text)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
+    const BIGQUERY_EMULATOR_HOST = `127.0.0.1:${address.port}`;
+    const project = { GOOGLE_CLOUD_PROJECT: 'demo', ROLLOUT_LOCATION: 'us-central1' };
+    const clients = googleClients(parseEnvironment({ ...project, BIGQUERY_EMULATOR_HOST }));
+    closers.push(
+      () => clients.close(),
+      () =>
+        new Promise((resolve) => {
+          server.close(() => resolve());
+          server.closeAllConnections();
+        }),
+    );
+    const from = { kind: 'requestLog', table: 'demo.logs.requests', value: 'predictions' } as const;
+    const checks = [{ name: 'far', from, rule: { kind: 'drift', maxDistance: 0.3 } as const, dryRun: false }];
+    const query = { endpoint, window: { fromAt: 0, toAt: 1000 }, sinceAt: 0, periodMs: 1000, checks };
+    const models = [{ id: '1', model: 'm', versionId: '1' }];
+    const [answer] = await requestLogSignals(clients).read([{ ...query, models }]);
+    expect(answer?.notes).toEqual([expect.stringMatching(/^far: Query of demo\.logs\.requests: /)]);
   });
 
   it.for([
