@@ -1,7 +1,7 @@
 /** What changes when a rollout turns back, and when it is over? Why, by whom, and what is left to do. */
 import type { Context } from './context.ts';
-import { actorName, type RolloutEvent } from './events.ts';
-import { impatience, type Moment } from './moment.ts';
+import type { RolloutEvent } from './events.ts';
+import { exhaustedWait, impatience, type Moment } from './moment.ts';
 import { noTrouble, type Update } from './update.ts';
 
 type Ending = NonNullable<Context['ending']>;
@@ -18,16 +18,14 @@ export function blameVerdict({ context, event }: Moment): Update {
 }
 
 export function blameSilence(moment: Moment): Update {
-  return ending(moment.context, moment.event, 'rolledBack', impatience(moment));
+  const wait = exhaustedWait(moment);
+  return wait === null ? {} : ending(moment.context, moment.event, 'rolledBack', impatience(moment, wait.kind));
 }
 
 export function blameOperator({ context, event }: Moment): Update {
-  return ending(
-    context,
-    event,
-    'aborted',
-    'reason' in event ? `Aborted by ${actorName(event)}: ${event.reason}` : 'Aborted.',
-  );
+  return event.type === 'operator.aborted'
+    ? ending(context, event, 'aborted', `Aborted by ${event.by}: ${event.reason}`)
+    : {};
 }
 
 export function blameIncident({ context, event }: Moment): Update {
