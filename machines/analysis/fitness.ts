@@ -6,7 +6,7 @@ import type { Allowance } from './hit-test.ts';
 import { driftOf, numbersOf } from './proof.ts';
 import { climbed, seen } from './said.ts';
 import { count } from './sentences.ts';
-import { runningOf, valueOf, type Source, type Tally, type TallyState } from './tally.ts';
+import { runningOf, latestValueOf, type Source, type Tally, type TallyState } from './tally.ts';
 import type { Reason } from './verdict.ts';
 
 /** What is asked: is the share fine as it is, and may it rise to the next one? */
@@ -46,7 +46,7 @@ function tallyFor({ state, source }: Case, check: Check): Tally {
 }
 
 function hasNumbers(tally: Tally, check: Check): boolean {
-  if (check.rule.kind === 'limit') return valueOf(tally, check) !== null;
+  if (check.rule.kind === 'limit') return latestValueOf(tally, check) !== null;
   return countOf(check, tally.step.canary, null).trials > 0;
 }
 
@@ -100,7 +100,7 @@ function near({ minRequests }: AnalysisPolicy, tally: Tally, check: Check, maxDi
 }
 
 function below(tally: Tally, check: Check, max: number): Reason {
-  const value = valueOf(tally, check);
+  const value = latestValueOf(tally, check);
   const kind = value !== null && value <= max ? 'healthy' : 'inconclusive';
   return { check: check.name, kind, text: `${seen(tally, check)}.`, numbers: numbersOf(tally, check) };
 }

@@ -7,7 +7,7 @@ import { quantileMs, type VariantCounts } from './evidence.ts';
 import { worseLog } from './hit-test.ts';
 import { claimOf, seen } from './said.ts';
 import { odds } from './sentences.ts';
-import { comparison, runningOf, type Source, type Tally, type TallyState, valueOf } from './tally.ts';
+import { comparison, runningOf, type Source, type Tally, type TallyState, latestValueOf } from './tally.ts';
 import type { Reason } from './verdict.ts';
 
 /**
@@ -101,6 +101,6 @@ export function numbersOf(tally: Tally, check: Check): Record<string, number | n
       return { distance, maxDistance: rule.maxDistance, canaryCount, stableCount };
     }
     case 'limit':
-      return { value: valueOf(tally, check), max: rule.max };
+      return { value: latestValueOf(tally, check), max: rule.max };
   }
 }

@@ -4,7 +4,7 @@ import type { ClimbAnswer } from './climb.ts';
 import { distanceOf } from './drift.ts';
 import { type Histogram, quantileMs } from './evidence.ts';
 import { count, fraction, part, percent, points, round } from './sentences.ts';
-import { comparison, type Tally, valueOf } from './tally.ts';
+import { comparison, type Tally, latestValueOf } from './tally.ts';
 
 /** What was seen, canary against stable, without a full stop. */
 export function seen(tally: Tally, check: Check): string {
@@ -31,7 +31,7 @@ export function seen(tally: Tally, check: Check): string {
       return `${whose} ${round(distance)} from stable's (Jensen-Shannon; at most ${rule.maxDistance} is fine)`;
     }
     case 'limit': {
-      const value = valueOf(tally, check);
+      const value = latestValueOf(tally, check);
       return `${name}: the canary has ${value === null ? 'no value' : count(value)}; at most ${count(rule.max)} is fine`;
     }
   }

@@ -197,7 +197,7 @@ export function runningOf(tally: Tally, { name }: Pick<Check, 'name'>): Running 
 }
 
 /** The latest value of a limit; null where it has none since the step took effect. */
-export function valueOf(tally: Tally, check: Check): number | null {
+export function latestValueOf(tally: Tally, check: Check): number | null {
   return runningOf(tally, check).latest?.value ?? null;
 }
 
