@@ -7,8 +7,9 @@ import { Worker } from 'node:worker_threads';
 import { z } from 'zod';
 import { type DoorName, doorNames, doorOf } from './doors.ts';
 
-/** Without a new input for so long, the last one hangs. */
+/** An input that is not over after so long hangs. */
 const hangMs = 60_000;
+const progressEveryMs = 20_000;
 /** The doors live in 512 MiB. */
 const heapMbMax = 512;
 /** As the main thread's, where the doors live: a thread's own is four times that, and recursion goes as much deeper. */
@@ -84,19 +85,21 @@ async function all(names: DoorName[]): Promise<void> {
 
 /** One door in a thread. A thread that hangs or dies is a failure of the input that it had begun. */
 async function fuzz(name: DoorName): Promise<Result> {
-  const begun = new SharedArrayBuffer(4);
-  const index = new Int32Array(begun);
+  // Which input the thread has begun, and how many failed. None until the door is open, which takes as long as it takes.
+  const begun = new SharedArrayBuffer(8);
+  const state = new Int32Array(begun);
+  Atomics.store(state, 0, -1);
   const worker = new Worker(new URL('worker.ts', import.meta.url), {
     workerData: { door: name, inputs, seed, begun },
     resourceLimits: { maxOldGenerationSizeMb: heapMbMax, stackSizeMb },
   });
   const over = Promise.withResolvers<Result>();
   const died = (message: string): void => {
-    const failures = [{ index: Atomics.load(index, 0), message, input: '' }];
+    const reached = Math.max(0, Atomics.load(state, 0));
     const told = {
       door: name,
-      inputs: Atomics.load(index, 0),
-      failures,
+      inputs: reached,
+      failures: [{ index: reached, message, input: '' }],
       became: {},
       slowestMs: 0,
       slowestIndex: 0,
@@ -111,14 +114,19 @@ async function fuzz(name: DoorName): Promise<Result> {
   worker.once('exit', (code) => died(`the thread ended with ${code}`));
   let last = -1;
   const watch = setInterval(() => {
-    const now = Atomics.load(index, 0);
-    if (now === last) died(`the door hangs: nothing in ${hangMs} ms`);
+    const now = Atomics.load(state, 0);
+    if (now === last && now >= 0) died(`the door hangs: nothing in ${hangMs} ms`);
     last = now;
   }, hangMs);
+  const telling = setInterval(() => {
+    const [done, failures] = [Atomics.load(state, 0), Atomics.load(state, 1)];
+    console.error(done < 0 ? `${name}: not open yet` : `${name}: ${done} of ${inputs} inputs, ${failures} failures`);
+  }, progressEveryMs);
   try {
     return await over.promise;
   } finally {
     clearInterval(watch);
+    clearInterval(telling);
     await worker.terminate();
   }
 }

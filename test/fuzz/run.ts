@@ -40,10 +40,8 @@ export interface Result {
 export interface RunOptions {
   inputs: number;
   seed: number;
-  /** Told after each portion. */
-  progress?: (done: number, failures: number) => void;
-  /** Told before each input, for whoever watches for hangs. */
-  begins?: (index: number) => void;
+  /** Told before each input, for whoever watches. */
+  begins?: (index: number, failures: number) => void;
 }
 
 /** No port keeps anybody waiting here, so this long is for ever, even on a busy machine. */
@@ -64,7 +62,7 @@ export function inputAt<Input>(door: Door<Input>, seed: number, index: number): 
 }
 
 /** Throws `inputs` inputs at a door. Failures are counted, and the run goes on. */
-export async function run<Input>(door: Door<Input>, { inputs, seed, progress, begins }: RunOptions): Promise<Result> {
+export async function run<Input>(door: Door<Input>, { inputs, seed, begins }: RunOptions): Promise<Result> {
   const result: Result = {
     door: door.name,
     inputs: 0,
@@ -86,7 +84,7 @@ export async function run<Input>(door: Door<Input>, { inputs, seed, progress, be
         .slice(0, inputs - at * portion)
         .entries()) {
         const index = at * portion + i;
-        begins?.(index);
+        begins?.(index, result.failures.length);
         const startedAt = process.threadCpuUsage();
         const fail = (message: string): void => void result.failures.push({ index, message, input });
         try {
@@ -107,7 +105,6 @@ export async function run<Input>(door: Door<Input>, { inputs, seed, progress, be
         if (result.failures.length >= failuresMax) return result;
       }
       heaps.push(heapMb());
-      progress?.(result.inputs, result.failures.length);
     }
     await new Promise((resolve) => setImmediate(resolve));
     for (const message of unhandled) result.failures.push({ index: inputs - 1, message, input: 'the end' });

@@ -56,7 +56,13 @@ export interface Scene {
   archive: { id: string; key: string; startedAt: number; endedAt: number | null; data: unknown }[];
 }
 
+const parsedPolicies = new Map<string, Policy>();
+
+/** Parsed once, for worlds are many. */
 export function policyFor(name: string, of: string): Policy {
+  const key = `${name} ${of}`;
+  const known = parsedPolicies.get(key);
+  if (known !== undefined) return known;
   const parsed = parsePolicy(`
 apiVersion: rollouts/v1
 kind: RolloutPolicy
@@ -74,6 +80,7 @@ spec:
     incident: rollBack
 `);
   if (parsed.kind === 'invalid') throw new Error(parsed.problems.map(({ message }) => message).join('\n'));
+  parsedPolicies.set(key, parsed.policy);
   return parsed.policy;
 }
 
