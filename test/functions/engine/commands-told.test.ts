@@ -100,9 +100,102 @@ describe('a retry is refused', () => {
       },
       /^Policy delays does not exist any more$/,
     ],
+    [
+      'where nothing has ended',
+      () => Promise.resolve({}),
+      /^No rollout has ended on projects\/demo\/.*; there is nothing to retry$/,
+    ],
   ])('%s', async (_where, prepare, text) => {
     const more = await prepare();
     expect(await say('retry', more)).toEqual({ kind: 'rejected', text: expect.stringMatching(text) });
+  });
+});
+
+it('a retry is of its own policy, and starts a version that had its rollout', async () => {
+  const other = { ...policyOf('  keepStable: 99s\n'), name: 'other' };
+  lab.policies.unshift(other);
+  lab.policies.reverse();
+  const first = await ended();
+  lab.policies.reverse();
+  const pauses = lab.ports.schedule.isPaused;
+  await lab.ports.schedule.pause();
+  expect(await say('retry')).toEqual({ kind: 'done', text: `retry of ${first} by ann` });
+  expect(await pauses()).toBe(false);
+  const { context } = (await lab.record())?.active ?? {};
+  expect([context?.policy.name, context?.versionId, context?.blessing.by]).toEqual(['delays', '2', 'ann']);
+});
+
+it('a command that names another rollout than the one that is active has nothing to act on', async () => {
+  const first = await ended();
+  await bless({ ports: lab.ports, project: 'demo' }, { eventId: 'e3', model, versionId: '3' }, 'm');
+  const text = `No rollout ${first} is active; "pause" has nothing to act on`;
+  expect(await say('pause', { rollout: first })).toEqual({ kind: 'rejected', text });
+  expect((await lab.record())?.active?.context.paused).toBeNull();
+});
+
+describe('an alert', () => {
+  const alert = (more: object) => ({
+    incident: {
+      incident_id: 'i',
+      state: 'open',
+      resource: { labels: { endpoint_id: '1', location: 'us-central1' } },
+      ...more,
+    },
+  });
+
+  it.each<[what: string, more: object, said: string]>([
+    ['with a summary', { summary: 'slow', policy_name: 'errors' }, 'slow'],
+    ['with the name of its policy', { policy_name: 'errors' }, 'errors'],
+    ['with neither', {}, 'no summary'],
+  ])('%s pauses with that as the reason, once', async (_what, more, said) => {
+    await rolled(8);
+    expect(await incident(lab.ports, alert(more))).toEqual({ kind: 'done', text: `${endpoint}: applied` });
+    expect((await lab.record())?.active?.context.paused?.reason).toContain(said);
+    await say('resume');
+    expect(await incident(lab.ports, alert(more))).toEqual({ kind: 'done', text: `${endpoint}: duplicate` });
+    expect(await incident(lab.ports, alert({ ...more, incident_id: 'j' }))).toMatchObject({
+      text: `${endpoint}: applied`,
+    });
+  });
+
+  it('that does not say where is about the endpoint of that number alone', async () => {
+    await rolled(8);
+    const labels = { endpoint_id: '2' };
+    expect(await incident(lab.ports, alert({ resource: { labels } }))).toMatchObject({ kind: 'ignored' });
+    expect((await lab.record())?.active?.context.paused).toBeNull();
+  });
+});
+
+describe('a report is from now:', () => {
+  const hour = 3_600_000;
+  it.each<[what: string, aheadMs: number, kind: string]>([
+    ['a day old', -24 * hour, 'ignored'],
+    ['older', -24 * hour - 1, 'rejected'],
+    ['five minutes ahead', hour / 12, 'ignored'],
+    ['further ahead', hour / 12 + 1, 'rejected'],
+  ])('%s', async (_what, aheadMs, kind) => {
+    const to = lab.now() + aheadMs;
+    const counts = { requests: 10, errors: 0, latencyMs: { bounds: [20], counts: [10, 0] } };
+    const report = { endpoint, window: { from: to - 1000, to }, source: 'shop', variants: { 1: counts } };
+    expect(await evidence(lab.ports, report)).toMatchObject({ kind });
+  });
+});
+
+it('a report of which a part is attributed counts', async () => {
+  await rolled(8);
+  const counts = { requests: 10, errors: 0, latencyMs: { bounds: [20], counts: [10, 0] } };
+  lab.pass(2);
+  const window = { from: lab.now() - 1000, to: lab.now() };
+  const report = (variants: EvidenceMessage['variants']) =>
+    evidence(lab.ports, { endpoint, window, source: 'shop', variants });
+  expect(await report({ unattributed: counts })).toEqual({ kind: 'ignored', text: 'Nothing is attributed' });
+  expect(await report({ unattributed: counts, 1: counts })).toEqual({
+    kind: 'done',
+    text: 'Evidence of shop: applied',
+  });
+  expect(await report({ unattributed: counts, 1: counts })).toEqual({
+    kind: 'ignored',
+    text: 'Evidence of shop: unchanged',
   });
 });
 

@@ -2,7 +2,8 @@
 import { afterEach, beforeEach, describe, expect, it, test, vi } from 'vitest';
 import { bless } from '../../../functions/engine/blessings.ts';
 import { parseEnvironment } from '../../../functions/engine/environment.ts';
-import { TransientError } from '../../../functions/engine/errors.ts';
+import { PermanentError, TransientError } from '../../../functions/engine/errors.ts';
+import { limits } from '../../../functions/engine/limits.ts';
 import { perform } from '../../../functions/engine/perform.ts';
 import type { EndpointView } from '../../../functions/engine/ports.ts';
 import { repair } from '../../../functions/engine/repairs.ts';
@@ -115,6 +116,50 @@ describe('what an ended rollout left behind is left alone', () => {
     lab.ports.endpoints.undeploy = () => Promise.reject(new TransientError('internal', 'nobody asks for this'));
     await repair(lab.ports, { record, revision: '1' });
     expect(lab.published).toHaveLength(told);
+  });
+});
+
+describe('reconcile, of an endpoint', () => {
+  const recorded = (endedAt: number, state: 'promoted' | 'rolledBack' = 'rolledBack'): EndpointRecord => ({
+    ...emptyRecord(endpoint),
+    history: [{ rollout: 'delays-1', model, versionId: '1', state, endedAt }],
+  });
+
+  it('looks at what ended a week ago, and not at what ended before', async () => {
+    let looks = 0;
+    seenAs((view, look) => {
+      looks = look + 1;
+      return view;
+    });
+    await repair(lab.ports, { record: recorded(lab.now() - limits.leftoversMs), revision: '1' });
+    expect(looks).toBe(1);
+    await repair(lab.ports, { record: recorded(lab.now() - limits.leftoversMs - 1), revision: '1' });
+    expect(looks).toBe(1);
+  });
+
+  it('leaves alone what serves', async () => {
+    seenAs((view) => ({
+      ...view,
+      deployedModels: view.deployedModels.map((one) => ({ ...one, displayName: 'delays-1' })),
+    }));
+    const told = lab.published.length;
+    for (const state of ['promoted', 'rolledBack'] as const) {
+      await repair(lab.ports, { record: recorded(lab.now() - limits.remindMs, state), revision: '1' });
+    }
+    expect([lab.models(), lab.published.length]).toEqual([['1'], told]);
+  });
+
+  it.each<[what: string, error: Error, isActive: boolean, throws: boolean]>([
+    ['that is gone says nothing', new PermanentError('notFound', 'gone'), false, false],
+    ['that is gone under a rollout says so', new PermanentError('notFound', 'gone'), true, true],
+    ['that may not be read says so', new PermanentError('permissionDenied', 'no'), false, true],
+    ['that does not answer says so', new TransientError('unavailable', 'later'), false, true],
+  ])('%s', async (_what, error, isActive, throws) => {
+    const active = isActive ? await activeAfter(1) : null;
+    lab.ports.endpoints.read = () => Promise.reject(error);
+    const repaired = repair(lab.ports, { record: { ...recorded(lab.now()), active }, revision: '1' });
+    if (throws) await expect(repaired).rejects.toBe(error);
+    else await expect(repaired).resolves.toBeUndefined();
   });
 });
 
