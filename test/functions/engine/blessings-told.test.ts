@@ -184,7 +184,11 @@ describe('reconcile finds no blessing', () => {
 
   type Ended = EndpointRecord['history'][number];
   const ended = (more: Partial<Ended> = {}): Ended => ({
-    ...{ rollout: 'r', model, versionId: '2', state: 'aborted' as const, endedAt: 0 },
+    rollout: 'r',
+    model,
+    versionId: '2',
+    state: 'aborted',
+    endedAt: 0,
     ...more,
   });
 

@@ -117,10 +117,9 @@ it('a retry is of its own policy, and starts a version that had its rollout', as
   lab.policies.reverse();
   const first = await ended();
   lab.policies.reverse();
-  const pauses = lab.ports.schedule.isPaused;
   await lab.ports.schedule.pause();
   expect(await say('retry')).toEqual({ kind: 'done', text: `retry of ${first} by ann` });
-  expect(await pauses()).toBe(false);
+  expect(await lab.ports.schedule.isPaused()).toBe(false);
   const { context } = (await lab.record())?.active ?? {};
   expect([context?.policy.name, context?.versionId, context?.blessing.by]).toEqual(['delays', '2', 'ann']);
 });

@@ -15,7 +15,13 @@ let writes: Record<string, number>[];
 let lines: unknown[];
 
 const deployed = (id: string, versionId: string, displayName: string, more: Partial<DeployedModelView> = {}) => ({
-  ...{ id, versionId, displayName, model, minReplicas: 1, maxReplicas: 1, availableReplicas: 1 },
+  id,
+  versionId,
+  displayName,
+  model,
+  minReplicas: 1,
+  maxReplicas: 1,
+  availableReplicas: 1,
   ...more,
 });
 
