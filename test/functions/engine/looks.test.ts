@@ -91,16 +91,25 @@ it('an operation that the platform has forgotten is over, and what came of it is
 });
 
 describe('numbers', () => {
-  test.each<[what: string, read: Ports['metrics']['read'], warnings: number]>([
-    ['that cannot be read are told', later, 1],
-    ['of no window are none', (queries) => Promise.resolve(queries.map(() => [])), 0],
-    ['for which there is no answer are none', () => Promise.resolve([]), 0],
-  ])('%s, and the rollout goes on to its first share without a verdict', async (_what, read, warnings) => {
+  test.each<[what: string, read: Ports['metrics']['read'], warning: string | null]>([
+    ['that cannot be read are told', later, 'Could not read metrics: later'],
+    ['of no window are none', (queries) => Promise.resolve(queries.map(() => [])), null],
+    ['for which there is no answer are none', () => Promise.resolve([]), null],
+    [
+      'that are none, with a note, are told',
+      (queries) =>
+        Promise.resolve(
+          queries.map(({ window }) => [{ window, source: 'monitoring', variants: {}, notes: ['no such metric'] }]),
+        ),
+      'no such metric',
+    ],
+  ])('%s, and the rollout goes on to its first share without a verdict', async (_what, read, warning) => {
     lab.ports.metrics.read = read;
     await begun();
     await ticks(10);
     expect(await stateNow()).toBe('analysing');
     expect((await lab.record())?.active?.context.verdicts).toEqual({ monitoring: null, proxy: null });
-    expect(said('Could not read metrics: later').length > 0).toBe(warnings > 0);
+    expect(said('"WARNING"').every((line) => warning !== null && line.includes(warning))).toBe(true);
+    expect(said('"WARNING"').length > 0).toBe(warning !== null);
   });
 });
