@@ -81,10 +81,10 @@ describe('to begin with', () => {
 it('an operation that the platform has forgotten is over, and what came of it is found', async () => {
   await begun();
   await ticks(1);
-  const { readOperation } = lab.ports.endpoints;
-  lab.ports.endpoints.readOperation = gone;
+  const { endpoints } = lab.ports;
+  lab.ports.endpoints = { ...endpoints, readOperation: gone };
   await ticks(1);
-  lab.ports.endpoints.readOperation = readOperation;
+  lab.ports.endpoints = endpoints;
   expect((await lab.record())?.active?.context.lastProblem).toContain('the operation is not known any more');
   await ticks(8);
   expect(await stateNow()).toBe('analysing');

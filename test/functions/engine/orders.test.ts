@@ -43,9 +43,9 @@ async function activeAfter(seconds: number): Promise<StoredRollout> {
 
 /** Changes what is seen of the endpoint, look by look; the first is number 0. */
 function seenAs(change: (view: EndpointView, look: number) => EndpointView): void {
-  const { read } = lab.ports.endpoints;
+  const { endpoints } = lab.ports;
   let looks = 0;
-  lab.ports.endpoints.read = async (name) => change(await read(name), looks++);
+  lab.ports.endpoints = { ...endpoints, read: async (name) => change(await endpoints.read(name), looks++) };
 }
 
 describe('an order to apply a share', () => {
