@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, test, vi } from 'vitest';
 import { bless } from '../../../functions/engine/blessings.ts';
 import { command } from '../../../functions/engine/commands.ts';
 import { parseEnvironment } from '../../../functions/engine/environment.ts';
-import { TransientError } from '../../../functions/engine/errors.ts';
+import { PermanentError, TransientError } from '../../../functions/engine/errors.ts';
 import { late } from '../../../functions/engine/late.ts';
 import { limits } from '../../../functions/engine/limits.ts';
 import { applyEvents } from '../../../functions/engine/loop.ts';
@@ -69,6 +69,18 @@ describe('an order to apply a share', () => {
     const { canaryId, traffic } = active.context;
     const event = await perform(lab.ports, active, { type: 'traffic.apply', generation: traffic.generation });
     expect(event).toMatchObject({ type: 'traffic.applied', split: { 1: 95, [canaryId]: 5 } });
+  });
+});
+
+describe('an order to remove what has no share is refused', () => {
+  test.each<[why: string, refusal: Error, isRetryable: boolean]>([
+    ['for now', new TransientError('unavailable', 'later'), true],
+    ['for good', new PermanentError('failedPrecondition', 'no'), false],
+  ])('%s', async (_why, refusal, isRetryable) => {
+    const active = await activeAfter(1);
+    lab.ports.endpoints.undeploy = () => Promise.reject(refusal);
+    const event = await perform(lab.ports, active, { type: 'model.remove', deployedModelId: '77' });
+    expect(event).toMatchObject({ type: 'removal.refused', message: refusal.message, isRetryable });
   });
 });
 
