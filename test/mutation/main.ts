@@ -13,8 +13,8 @@ interface Area {
 
 const areas: Record<string, Area> = {
   policy: {
-    mutate: ['machines/policy/**/*.ts'],
-    tests: ['test/machines/policy/**/*.test.ts'],
+    mutate: ['machines/policy/**/*.ts', 'machines/nth.ts'],
+    tests: ['test/machines/policy/**/*.test.ts', 'test/machines/nth.test.ts'],
     leaveOut: ['reference.test.ts', 'parsed or explained', 'brackets without end', 'minute-by-minute'],
   },
   analysis: {

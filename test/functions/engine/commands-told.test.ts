@@ -76,6 +76,11 @@ describe('of two copies of a command, the one that comes later in this very mome
 describe('a retry is refused', () => {
   test.each<[where: string, prepare: () => Promise<Partial<CommandMessage>>, text: RegExp]>([
     [
+      'where none has ended',
+      () => Promise.resolve({}),
+      /^No rollout has ended on projects\/demo\/.*; there is nothing to retry$/,
+    ],
+    [
       'of a rollout that is active',
       async () => ({ rollout: await rolled() }),
       /^Rollout delays-2-\w+ is active; only one that has ended can be retried$/,
@@ -252,5 +257,7 @@ describe('a report counts', () => {
     for (const name of refused) expect(outcome.text).toContain(name);
     const seen = (await lab.record())?.active?.context.tally.proxy.step.canary;
     expect(seen).toEqual({ ...counts, ...kept });
+    const again = await evidence(lab.ports, { endpoint, window, source: 'shop', variants: { [canaryId]: told } });
+    expect(again).toMatchObject({ kind: 'ignored', text: expect.stringMatching(/^Evidence of shop: unchanged/) });
   });
 });

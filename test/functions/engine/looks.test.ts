@@ -81,26 +81,35 @@ describe('to begin with', () => {
 it('an operation that the platform has forgotten is over, and what came of it is found', async () => {
   await begun();
   await ticks(1);
-  const { readOperation } = lab.ports.endpoints;
-  lab.ports.endpoints.readOperation = gone;
+  const { endpoints } = lab.ports;
+  lab.ports.endpoints = { ...endpoints, readOperation: gone };
   await ticks(1);
-  lab.ports.endpoints.readOperation = readOperation;
+  lab.ports.endpoints = endpoints;
   expect((await lab.record())?.active?.context.lastProblem).toContain('the operation is not known any more');
   await ticks(8);
   expect(await stateNow()).toBe('analysing');
 });
 
 describe('numbers', () => {
-  test.each<[what: string, read: Ports['metrics']['read'], warnings: number]>([
-    ['that cannot be read are told', later, 1],
-    ['of no window are none', (queries) => Promise.resolve(queries.map(() => [])), 0],
-    ['for which there is no answer are none', () => Promise.resolve([]), 0],
-  ])('%s, and the rollout goes on to its first share without a verdict', async (_what, read, warnings) => {
+  test.each<[what: string, read: Ports['metrics']['read'], warning: string | null]>([
+    ['that cannot be read are told', later, 'Could not read metrics: later'],
+    ['of no window are none', (queries) => Promise.resolve(queries.map(() => [])), null],
+    ['for which there is no answer are none', () => Promise.resolve([]), null],
+    [
+      'that are none, with a note, are told',
+      (queries) =>
+        Promise.resolve(
+          queries.map(({ window }) => [{ window, source: 'monitoring', variants: {}, notes: ['no such metric'] }]),
+        ),
+      'no such metric',
+    ],
+  ])('%s, and the rollout goes on to its first share without a verdict', async (_what, read, warning) => {
     lab.ports.metrics.read = read;
     await begun();
     await ticks(10);
     expect(await stateNow()).toBe('analysing');
     expect((await lab.record())?.active?.context.verdicts).toEqual({ monitoring: null, proxy: null });
-    expect(said('Could not read metrics: later').length > 0).toBe(warnings > 0);
+    expect(said('"WARNING"').every((line) => warning !== null && line.includes(warning))).toBe(true);
+    expect(said('"WARNING"').length > 0).toBe(warning !== null);
   });
 });

@@ -78,7 +78,14 @@ describe('a mistake of ours is thrown on', () => {
         return command(lab.ports, { command: 'abort', endpoint }, 'm');
       },
     ],
-    ['where a record is read', async () => readable([{ key: 'l~1', data: trap, revision: '1' }])],
+    [
+      'where what happened is told',
+      () => {
+        lab.ports.bus.publish = mistaken;
+        return ticks(0);
+      },
+    ],
+    ['where a record is read', () => Promise.resolve([{ key: 'l~1', data: trap, revision: '1' }]).then(readable)],
     [
       'where an archive is read',
       () => {
@@ -105,7 +112,7 @@ test.each<[what: string, thrown: unknown, said: string]>([
   ['an error, with where it came from', ours, 'TypeError: ours\\n    at '],
   ['what is no error', 'no more', 'one: no more'],
 ])('of many, the one that fails is logged: %s', async (_what, thrown, said) => {
-  const work = async () => AbortSignal.abort(thrown).throwIfAborted();
+  const work = () => Promise.resolve(AbortSignal.abort(thrown)).then((signal) => signal.throwIfAborted());
   expect(await guarded('one', work)).toBe(false);
   expect(lines.join()).toContain(said);
   expect(lines.join()).toContain('CRITICAL');

@@ -20,9 +20,9 @@ beforeEach(() => {
 afterEach(() => store.close());
 
 /** What was archived when it began, and what its endpoint's record says now; nothing where there is none. */
-function put(begun: StoredRollout, now: StoredRollout | null, archivedKey = key) {
+function put(begun: StoredRollout, now: StoredRollout | null, archivedKey = key, endedAt: number | null = null) {
   const { id, startedAt } = begun.context;
-  const archive: ArchivedRollout[] = [{ id, key: archivedKey, startedAt, endedAt: null, data: begun }];
+  const archive: ArchivedRollout[] = [{ id, key: archivedKey, startedAt, endedAt, data: begun }];
   const data = { ...emptyRecord(endpoint), active: now };
   return store.commit({ key, expected: null, data, isActive: true, journal: [], marks: [], archive });
 }
@@ -44,6 +44,13 @@ test.each<[what: string, now: () => StoredRollout | null, archivedKey: string, s
   const begun = given().rollout;
   await put(begun, now(), archivedKey);
   expect(await readRollout(store, begun.context.id)).toMatchObject({ id: begun.context.id, state });
+});
+
+test('a rollout that ended is as it was archived then, whatever its record says', async () => {
+  const begun = given().rollout;
+  const now = onFirstStep().rollout;
+  await put(begun, now, key, begun.context.startedAt + 1);
+  expect(await readRollout(store, begun.context.id)).toMatchObject({ id: begun.context.id, state: 'preparing' });
 });
 
 test('of a rollout that is not there nothing is read, and no journal', async () => {

@@ -200,6 +200,12 @@ describe("a check of the owner's", () => {
     ]);
   });
 
+  it('says of a quantile that it is above the last bound, and of nothing that it is above 0', () => {
+    const [, latency] = checksOf(plain);
+    const text = 'At the 95 % quantile canary takes more than 0 ms, stable more than 0 ms';
+    expect(latency && sentenceOf(emptyTally.monitoring, latency)).toBe(text);
+  });
+
   it('in a dry run leaves the share to a person where no other acts', () => {
     const dry = { ...plain, latency: null, errorRate: { ...plain.errorRate, dryRun: true } };
     const verdict = verdictOf(dry, { canary: undefined, stable: undefined });

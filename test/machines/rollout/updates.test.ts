@@ -4,7 +4,7 @@ import * as endings from '../../../machines/rollout/endings.ts';
 import { actorName } from '../../../machines/rollout/events.ts';
 import * as people from '../../../machines/rollout/people.ts';
 import * as shares from '../../../machines/rollout/shares.ts';
-import { deployedCanary, given, type Life, onFirstStep, policyOf } from './life.ts';
+import { deployedCanary, given, type Life, onFirstStep, policyOf, stableModel } from './life.ts';
 import { oneOfEach, tick } from './moments.ts';
 
 const updates = { ...endings, ...people, ...shares };
@@ -56,6 +56,14 @@ describe('an update with a reason changes nothing without it', () => {
     const { context } = life.rollout;
     expect(people.noteImpatience({ context, event: tick(life.at + 31_000) })).toEqual({});
   });
+});
+
+test('noteForeign takes who has a share for stable, and nobody else', () => {
+  const { rollout, at } = onFirstStep();
+  const models = [stableModel, { ...stableModel, id: '5' }, { ...stableModel, id: '6' }];
+  const event = { type: 'traffic.foreign' as const, at, found: { 1: 100, 5: 0 }, models, generation: 1 };
+  const { foreign } = people.noteForeign({ context: rollout.context, event });
+  expect(foreign?.models.map(({ id }) => id)).toEqual([stableModel.id]);
 });
 
 test('an event is by a person, or by the controller', () => {
