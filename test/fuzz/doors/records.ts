@@ -16,7 +16,7 @@ import { openSqliteStore } from '../../../functions/engine/sqlite-store.ts';
 import { reconcile } from '../../../functions/engine/reconcile.ts';
 import { tick } from '../../../functions/engine/tick.ts';
 import { damaged, damagedJson, jsonOf } from '../arbitraries.ts';
-import type { Door } from '../run.ts';
+import type { Door, OpenDoor } from '../run.ts';
 import { captured, endpoint, type FuzzWorld, type Moment, openWorld, parent, type Scene, sceneWith } from '../world.ts';
 
 const asks = ['tick', 'reconcile', 'incident', 'abort', 'evidence', 'list'] as const;
@@ -52,25 +52,29 @@ export async function recordsDoor(): Promise<Door<Damage>> {
   return {
     name: 'records',
     inputs: fc.record({ text, ask: fc.constantFrom(...asks) }),
-    open: () => Promise.resolve({ admit: (damage) => admit(scene, damage), close: () => Promise.resolve() }),
+    open: () => Promise.resolve(openRecords(scene)),
   };
 }
 
-async function admit(scene: Scene, { text, ask }: Damage): Promise<string[]> {
+function openRecords(scene: Scene): OpenDoor<Damage> {
   const folder = mkdtempSync(join(parentFolder, 'fuzz-'));
-  try {
-    const path = join(folder, 'store.sqlite');
-    const store = openSqliteStore(path);
-    put(path, text);
-    const world = await openWorld(scene, store);
-    try {
-      return [await verdictOn(world, text, ask)];
-    } finally {
-      await world.close();
-    }
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  const path = join(folder, 'store.sqlite');
+  const store = openSqliteStore(path);
+  // As no port would: the text itself, whatever it is.
+  const database = new DatabaseSync(path);
+  const damage = database.prepare('INSERT INTO records (key, revision, is_active, data) VALUES (?, 1, 1, ?)');
+  return {
+    async admit({ text, ask }) {
+      database.exec('DELETE FROM records; DELETE FROM marks; DELETE FROM journal; DELETE FROM rollouts');
+      damage.run(brokenKey, text);
+      return [await verdictOn(await openWorld(scene, store), text, ask)];
+    },
+    async close() {
+      database.close();
+      await store.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
 }
 
 async function verdictOn(world: FuzzWorld, text: string, ask: Damage['ask']): Promise<string> {
@@ -88,6 +92,7 @@ async function verdictOn(world: FuzzWorld, text: string, ask: Damage['ask']): Pr
     throw new Error(`The ${ask} of the whole record was not done: ${jsonOf(lines)}`);
   if (!parseRecord(after?.data).success) throw new Error('The whole record cannot be read any more');
   if (isReadable) return 'readable';
+  if ((await world.store.load(brokenKey))?.revision !== '1') throw new Error('The damaged record was not left alone');
   const said = lines.some(({ severity, message }) => severity === 'CRITICAL' && String(message).includes(brokenKey));
   if (!said && (ask === 'tick' || ask === 'reconcile'))
     throw new Error(`Nobody was told of ${brokenKey}: ${jsonOf(lines)}`);
@@ -126,16 +131,6 @@ async function asked({ wiring, store }: FuzzWorld, ask: Damage['ask']): Promise<
 
 function unlessPermanent(error: unknown): void {
   if (!(error instanceof PermanentError)) throw error;
-}
-
-/** As no port would: the text itself, whatever it is. */
-function put(path: string, text: string): void {
-  const database = new DatabaseSync(path);
-  try {
-    database.prepare('INSERT INTO records (key, revision, is_active, data) VALUES (?, 1, 1, ?)').run(brokenKey, text);
-  } finally {
-    database.close();
-  }
 }
 
 function decoded(text: string): unknown {
