@@ -1,7 +1,7 @@
 /** What changes when a rollout turns back, and when it is over? Why, by whom, and what is left to do. */
 import type { Context } from './context.ts';
 import type { RolloutEvent } from './events.ts';
-import { exhaustedWait, impatience, type Moment } from './moment.ts';
+import { impatience, type Moment } from './moment.ts';
 import { noTrouble, type Update } from './update.ts';
 
 type Ending = NonNullable<Context['ending']>;
@@ -18,8 +18,7 @@ export function blameVerdict({ context, event }: Moment): Update {
 }
 
 export function blameSilence(moment: Moment): Update {
-  const wait = exhaustedWait(moment);
-  return wait === null ? {} : ending(moment.context, moment.event, 'rolledBack', impatience(moment, wait.kind));
+  return ending(moment.context, moment.event, 'rolledBack', impatience(moment));
 }
 
 export function blameOperator({ context, event }: Moment): Update {

@@ -93,7 +93,9 @@ export function stableWithin(context: Context, found: Split): Split {
 }
 
 /** Why the waiting ended: how long it was, and what was seen. */
-export function impatience(moment: Moment, kind: 'noData' | 'inconclusive'): string {
+export function impatience(moment: Moment): string {
+  // A doubt may lower the share in this very moment, and with it end the wait that is spoken of.
+  const kind = exhaustedWait(moment)?.kind ?? 'noData';
   const verdict = moment.context.verdicts.monitoring;
   const seen =
     verdict?.reasons.flatMap(({ text, dryRun }) => (dryRun === true ? [] : [text])).join(' ') ??

@@ -1,6 +1,6 @@
 /** What changes when a person, an alert, or patience speaks; and when the version is proven? */
 import { actorName } from './events.ts';
-import { exhaustedWait, impatience, type Moment } from './moment.ts';
+import { impatience, type Moment } from './moment.ts';
 import { servingModels, type Update } from './update.ts';
 
 export function notePause({ event }: Moment): Update {
@@ -25,10 +25,9 @@ export function noteIncident({ event }: Moment): Update {
 }
 
 export function noteImpatience(moment: Moment): Update {
-  const wait = exhaustedWait(moment);
   // At the same moment a verdict may have begun the way back, which no pause stops.
-  if (wait === null) return {};
-  const reason = impatience(moment, wait.kind);
+  if (moment.context.ending !== null) return {};
+  const reason = impatience(moment);
   return { paused: { at: moment.event.at, by: 'controller', reason }, reason };
 }
 

@@ -42,12 +42,20 @@ describe('an update about an event changes nothing at another', () => {
 describe('an update with a reason changes nothing without it', () => {
   test.each<[name: keyof typeof updates, reason: string, live: () => Life]>([
     ['blameVerdict', 'an unhealthy verdict', () => onFirstStep()],
-    ['blameSilence', 'a wait that has run out', () => onFirstStep()],
-    ['noteImpatience', 'a wait that has run out', () => onFirstStep()],
     ['noteHeld', 'a freeze', () => onFirstStep()],
     ['desireStable', 'a share that was wanted', () => given()],
   ])('%s: %s', (name, _reason, live) => {
     expect(changing(name, live())).toEqual([]);
+  });
+
+  test('noteImpatience pauses though a doubt lowers the share in the same moment, and ends the wait', () => {
+    const { rollout, at } = onFirstStep();
+    const context = { ...rollout.context, effectAt: null };
+    const { paused, reason } = people.noteImpatience({ context, event: tick(at + 60_000) });
+    expect([paused?.reason, reason]).toEqual([
+      reason,
+      expect.stringMatching(/^No conclusion after 1 minutes \(noData\)/),
+    ]);
   });
 
   test('noteImpatience: the way back, which may begin in the same moment', () => {
