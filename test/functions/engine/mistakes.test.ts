@@ -3,7 +3,6 @@ import { afterEach, beforeEach, describe, expect, it, test, vi } from 'vitest';
 import { bless } from '../../../functions/engine/blessings.ts';
 import { command } from '../../../functions/engine/commands.ts';
 import { messageOf, TransientError } from '../../../functions/engine/errors.ts';
-import { guarded } from '../../../functions/engine/guarded.ts';
 import { limits } from '../../../functions/engine/limits.ts';
 import { applyEvents } from '../../../functions/engine/loop.ts';
 import { pagesOf } from '../../../functions/engine/pages.ts';
@@ -106,16 +105,6 @@ it('a decision that is no valid record is not committed', async () => {
     /what was decided is no valid record \(.*paused\.at.*\); nothing was committed/,
   );
   expect(await lab.record()).toEqual(before);
-});
-
-test.each<[what: string, thrown: unknown, said: string]>([
-  ['an error, with where it came from', ours, 'TypeError: ours\\n    at '],
-  ['what is no error', 'no more', 'one: no more'],
-])('of many, the one that fails is logged: %s', async (_what, thrown, said) => {
-  const work = () => Promise.resolve(AbortSignal.abort(thrown)).then((signal) => signal.throwIfAborted());
-  expect(await guarded('one', work)).toBe(false);
-  expect(lines.join()).toContain(said);
-  expect(lines.join()).toContain('CRITICAL');
 });
 
 test('what was thrown is said, whatever it is', () => {

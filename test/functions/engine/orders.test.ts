@@ -1,12 +1,9 @@
 /** What does an order come to where the world, or the record, has moved on? And what else is done and said on the way? */
 import { afterEach, beforeEach, describe, expect, it, test, vi } from 'vitest';
 import { bless } from '../../../functions/engine/blessings.ts';
-import { command } from '../../../functions/engine/commands.ts';
 import { parseEnvironment } from '../../../functions/engine/environment.ts';
 import { PermanentError, TransientError } from '../../../functions/engine/errors.ts';
-import { late } from '../../../functions/engine/late.ts';
 import { limits } from '../../../functions/engine/limits.ts';
-import { applyEvents } from '../../../functions/engine/loop.ts';
 import { perform } from '../../../functions/engine/perform.ts';
 import type { EndpointView } from '../../../functions/engine/ports.ts';
 import { repair } from '../../../functions/engine/repairs.ts';
@@ -94,33 +91,6 @@ it('replicas of stable, of which there are more than the least, are held before 
   const { context } = await activeAfter(1);
   expect(orders).toEqual([[endpoint, '1', 3]]);
   expect(context.operation).toMatchObject({ name: 'resize', kind: 'resize', target: '1' });
-});
-
-describe('whoever is overtaken each time gives up, for the next tick to go on', () => {
-  const conflict = () => Promise.reject(new TransientError('conflict', 'overtaken'));
-
-  it('with a commit', async () => {
-    await activeAfter(1);
-    lab.ports.store.commit = () => Promise.resolve({ kind: 'conflict' });
-    const event = { type: 'operator.paused' as const, at: lab.now(), by: 'ann', reason: 'a look' };
-    await expect(applyEvents(lab.ports, endpoint, [event])).rejects.toMatchObject({ code: 'conflict' });
-  });
-
-  it('with a share that is to be lowered while the store is down', async () => {
-    const { context } = await activeAfter(8);
-    lab.ports.store.load = () => Promise.reject(new TransientError('unavailable', 'down'));
-    lab.ports.endpoints.writeSplit = conflict;
-    const meant = { command: 'abort' as const, endpoint, rollout: context.id };
-    await expect(command(lab.ports, meant, 'm')).rejects.toThrow('down');
-    expect(lines.join()).toContain(`the split changed ${limits.settleAttemptsMax} times meanwhile`);
-  });
-});
-
-test('what could not be loaded is loaded again when it is asked for again', async () => {
-  const answers = [Promise.reject(new TransientError('unavailable', 'later')), Promise.resolve({ a: 1 })];
-  const loaded = late(() => answers.shift() ?? Promise.resolve({ a: 2 }));
-  await expect(Promise.resolve(loaded())).rejects.toThrow('later');
-  expect([await loaded(), loaded()]).toEqual([{ a: 1 }, { a: 1 }]);
 });
 
 it('what could not be told at the end of a rollout is told at the next tick', async () => {

@@ -37,10 +37,13 @@ describe('of many, one that fails', () => {
       { severity: 'CRITICAL', message: expect.stringMatching(/^one: PermanentError: never\n +at /) },
     ],
     [new TypeError('ours'), { severity: 'CRITICAL', message: expect.stringMatching(/^one: TypeError: ours\n +at /) }],
+    ['no more', { severity: 'CRITICAL', message: 'one: no more' }],
   ])('with %s is logged, and the others go on', async ([error, said]) => {
+    // What is no error may be thrown too.
+    const failing = () => Promise.resolve(AbortSignal.abort(error)).then((signal) => signal.throwIfAborted());
     const lines: string[] = [];
     vi.spyOn(process.stdout, 'write').mockImplementation((line) => lines.push(String(line)) > 0);
-    expect(await guarded('one', () => Promise.reject(error))).toBe(false);
+    expect(await guarded('one', failing)).toBe(false);
     expect(await guarded('another', () => Promise.resolve())).toBe(true);
     expect(lines.map((line): unknown => JSON.parse(line))).toEqual([said]);
   });
