@@ -1,4 +1,5 @@
 /** What is due for these rollouts? Looks at all of them together, then decides and performs for each. */
+import { nth } from '../../machines/nth.ts';
 import type { RecordEvent } from '../../machines/rollout/decide.ts';
 import { mapLimited } from './concurrency.ts';
 import { TransientError } from './errors.ts';
@@ -24,7 +25,7 @@ export async function advance(ports: Ports, stored: Stored[], observing: Observi
     observing,
   );
   const seen = new Map(
-    records.filter(({ record }) => record.active !== null).map(({ record }, i) => [record.endpoint, events[i] ?? []]),
+    records.filter(({ record }) => record.active !== null).map(({ record }, i) => [record.endpoint, nth(events, i)]),
   );
   const results = await mapLimited(records, limits.concurrencyMax, (loaded) => {
     const { endpoint } = loaded.record;

@@ -74,7 +74,7 @@ export async function bless(
 /** Follows an audit-log entry, if it tells of the alias `blessed`. What it leaves out is read from the registry. */
 export async function blessFromLog(context: BlessingContext, entry: LogEntry): Promise<Outcome> {
   const { protoPayload, operation, insertId, timestamp } = entry;
-  const method = protoPayload.methodName.split('.').at(-1) ?? '';
+  const method = protoPayload.methodName.replace(/^.*\./s, '');
   if (method !== 'MergeVersionAliases' && method !== 'UploadModel')
     return { kind: 'ignored', text: `${method} blesses nothing` };
   if ((protoPayload.status?.code ?? 0) !== 0)

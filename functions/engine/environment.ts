@@ -3,6 +3,7 @@
  * An empty variable is an absent one. Without an emulator host, the real service is meant.
  */
 import { z } from 'zod';
+import { nth } from '../../machines/nth.ts';
 
 const hostPort = z.string().regex(/^[^\s:/]+:\d{1,5}$/, 'expected host:port, such as localhost:8085');
 const optionalHostPort = hostPort.optional();
@@ -81,8 +82,8 @@ export function parseEnvironment(variables: Record<string, string | undefined>):
     policiesFolder: env.ROLLOUT_POLICIES ?? null,
     tickJob: env.ROLLOUT_TICK_JOB,
     proxyKeys: (env.ROLLOUT_PROXY_KEYS?.split(',') ?? []).map((pair) => {
-      const [name = '', sha256 = ''] = pair.split(':');
-      return { name, sha256 };
+      const parts = pair.split(':');
+      return { name: nth(parts, 0), sha256: nth(parts, 1) };
     }),
     proxyConfig: env.ROLLOUT_PROXY_CONFIG ?? null,
     redisUrl: env.REDIS_URL ?? null,

@@ -9,7 +9,7 @@ export async function guarded(what: string, work: () => Promise<unknown>): Promi
     return true;
   } catch (error) {
     if (error instanceof TransientError) log('WARNING', `${what}: ${error.message}`, { code: error.code });
-    else log('CRITICAL', `${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    else log('CRITICAL', `${what}: ${error instanceof Error ? error.stack : String(error)}`);
     return false;
   }
 }

@@ -9,7 +9,7 @@ import { effectsOf } from '../../machines/rollout/effects.ts';
 import { type EndpointRecord, isActiveRecord, recordSchema } from '../../machines/rollout/record.ts';
 import { endpointKey } from '../../machines/rollout/resource-name.ts';
 import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
-import { PermanentError, TransientError } from './errors.ts';
+import { isPlatformError, PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
 import { log } from './log.ts';
 import { goingBack, type Lower, orLower } from './lower.ts';
@@ -97,9 +97,10 @@ async function publishAll(ports: Ports, endpoint: string, loaded: Loaded): Promi
     const applied = await applyEvents(ports, endpoint, [{ type: 'notifications.sent', at: ports.now(), ids }], {
       base: loaded,
     });
+    // v8 ignore next -- nothing is a duplicate without a mark, which the type does not know
     return applied.kind === 'duplicate' ? loaded : applied.loaded;
   } catch (error) {
-    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    if (!isPlatformError(error)) throw error;
     log('WARNING', `Notifications of ${endpoint} wait for the next tick: ${error.message}`, { code: error.code });
     return loaded;
   }

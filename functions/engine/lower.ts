@@ -4,10 +4,11 @@
  * on, so that the same is decided again until it is recorded.
  */
 import { answerSplit, type ObservedSplit } from '../../machines/rollout/effects.ts';
+import { stableOf } from '../../machines/rollout/moment.ts';
 import { isSameModel } from '../../machines/rollout/resource-name.ts';
 import { dutyOf, type StoredRollout } from '../../machines/rollout/snapshot.ts';
 import { assertSplit, isEmptySplit, withoutCanary } from '../../machines/rollout/split.ts';
-import { PermanentError, TransientError } from './errors.ts';
+import { isPlatformError, PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
 import { log } from './log.ts';
 import type { DeployedModelView, EndpointView, Ports, Split } from './ports.ts';
@@ -32,14 +33,15 @@ export async function orLower<T>(asked: Promise<T>, lower: Lower | null): Promis
 /** What a rollout that goes back is owed even before that is recorded; null for any other. */
 export function goingBack(ports: Ports, rollout: StoredRollout | null): Lower | null {
   if (rollout === null || dutyOf(rollout) !== 'restore') return null;
-  const { id, endpoint, canaryId, stable } = rollout.context;
+  const { id, endpoint, canaryId } = rollout.context;
   return () =>
     takeShare(ports, endpoint, id, (view) => {
       // Without its share there is nothing to take, and the split may be that of a rollout that came after.
       if ((view.split[canaryId] ?? 0) === 0) return null;
       // Who had the traffic is being removed: the canary was proven meanwhile, and what was decided here is old.
       const isThere = (stableId: string) => view.deployedModels.some((model) => model.id === stableId);
-      if (Object.entries(stable ?? {}).some(([stableId, percent]) => percent > 0 && !isThere(stableId))) return null;
+      if (Object.entries(stableOf(rollout.context)).some(([stableId, percent]) => percent > 0 && !isThere(stableId)))
+        return null;
       const answer = answerSplit(rollout, observedSplit(view));
       if (answer.kind === 'unready') throw new TransientError('failedPrecondition', answer.message);
       // The first deployment on an endpoint: nobody else would serve, and by now it may have been promoted.
@@ -97,7 +99,7 @@ function withoutNamed({ split, deployedModels }: EndpointView, rollout: string |
   const others = serving.filter(({ id }) => id !== canary.id);
   const doubtful = others.find((other) => !isOlder(other, canary));
   if (doubtful !== undefined) throw refused(`whether ${rollout} is the canary, or ${doubtful.displayName}`);
-  const able = others.filter(canServe).map(({ id }): [string, number] => [id, split[id] ?? 0]);
+  const able = Object.entries(split).filter(([id]) => others.some((other) => other.id === id && canServe(other)));
   if (able.length === 0) throw refused(`what could take the traffic of ${rollout}: of ${named} nothing else can`);
   return withoutCanary(Object.fromEntries(able), canary.id);
 }
@@ -134,16 +136,11 @@ async function tryTo(lowering: Lower): Promise<void> {
   try {
     await lowering();
   } catch (error) {
-    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    if (!isPlatformError(error)) throw error;
     log('ERROR', `A canary that must lose its share may have it still: ${error.message}`, { code: error.code });
   }
 }
 
 function refused(unknown: string): PermanentError {
   return new PermanentError('failedPrecondition', `without the record it is not known ${unknown}`);
-}
-
-/** False for a mistake of ours, or the end of the process: then nothing more is to be done. */
-function isPlatformError(error: unknown): boolean {
-  return error instanceof TransientError || error instanceof PermanentError;
 }

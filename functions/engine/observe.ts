@@ -3,11 +3,12 @@
  * A look that fails says nothing: the next tick looks again, and the state's deadline bounds how often.
  */
 import { type Evidence, type EvidenceWindow, UNATTRIBUTED } from '../../machines/analysis/evidence.ts';
+import { nth } from '../../machines/nth.ts';
 import { looksOf, type Look } from '../../machines/rollout/effects.ts';
 import type { RolloutEvent } from '../../machines/rollout/events.ts';
 import type { StoredRollout } from '../../machines/rollout/snapshot.ts';
 import { mapLimited } from './concurrency.ts';
-import { PermanentError, TransientError } from './errors.ts';
+import { isPlatformError, PermanentError } from './errors.ts';
 import { limits } from './limits.ts';
 import { log } from './log.ts';
 import { observedModels } from './perform.ts';
@@ -28,12 +29,12 @@ export async function observe(
   const looks = rollouts.map((rollout) => looksOf(rollout, at, periodMs));
   const evidence = await readEvidence(ports, rollouts, looks, periodMs);
   return mapLimited([...rollouts.entries()], limits.concurrencyMax, async ([i, rollout]) => {
-    const others = (looks[i] ?? []).filter((look) => !isMetricLook(look));
-    return [...(await lookAll(ports, rollout, others)), ...(evidence[i] ?? [])];
+    const others = nth(looks, i).filter((look) => !isMetricLook(look));
+    return [...(await lookAll(ports, rollout, others)), ...nth(evidence, i)];
   });
 }
 
-async function lookAll(ports: Ports, { context }: StoredRollout, looks: Look[]): Promise<RolloutEvent[]> {
+async function lookAll(ports: Ports, { context }: StoredRollout, looks: WorldLook[]): Promise<RolloutEvent[]> {
   const events: RolloutEvent[] = [];
   for (const look of looks) {
     try {
@@ -41,7 +42,7 @@ async function lookAll(ports: Ports, { context }: StoredRollout, looks: Look[]):
       if (event !== null) events.push(event);
       if (event?.type === 'target.missing') break;
     } catch (error) {
-      if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+      if (!isPlatformError(error)) throw error;
       log('WARNING', `Could not look (${look.type}): ${error.message}`, { rollout: context.id, code: error.code });
       const gone = error instanceof PermanentError && error.code === 'notFound' ? whenGone(ports, context, look) : null;
       if (gone !== null) events.push(gone);
@@ -52,7 +53,7 @@ async function lookAll(ports: Ports, { context }: StoredRollout, looks: Look[]):
 }
 
 /** What it means that the thing looked at does not exist. An operation is forgotten by the platform after a while. */
-function whenGone(ports: Ports, { endpoint }: StoredRollout['context'], look: Look): RolloutEvent | null {
+function whenGone(ports: Ports, { endpoint }: StoredRollout['context'], look: WorldLook): RolloutEvent | null {
   const at = ports.now();
   if (look.type === 'endpoint.read')
     return { type: 'target.missing', at, message: `Endpoint ${endpoint} does not exist.` };
@@ -61,7 +62,11 @@ function whenGone(ports: Ports, { endpoint }: StoredRollout['context'], look: Lo
   return { type: 'operation.finished', at, operation: look.operation, error };
 }
 
-async function lookOnce(ports: Ports, context: StoredRollout['context'], look: Look): Promise<RolloutEvent | null> {
+async function lookOnce(
+  ports: Ports,
+  context: StoredRollout['context'],
+  look: WorldLook,
+): Promise<RolloutEvent | null> {
   switch (look.type) {
     case 'endpoint.read': {
       const view = await ports.endpoints.read(context.endpoint);
@@ -77,13 +82,11 @@ async function lookOnce(ports: Ports, context: StoredRollout['context'], look: L
       const { done, error } = await ports.endpoints.readOperation(look.operation);
       return done ? { type: 'operation.finished', at: ports.now(), operation: look.operation, error } : null;
     }
-    case 'evidence.read':
-    case 'past.read':
-      return null;
   }
 }
 
 type MetricLook = Extract<Look, { window: EvidenceWindow }>;
+type WorldLook = Exclude<Look, MetricLook>;
 
 function isMetricLook(look: Look): look is MetricLook {
   return 'window' in look;
@@ -97,7 +100,9 @@ async function readEvidence(
 ): Promise<RolloutEvent[][]> {
   const events: RolloutEvent[][] = rollouts.map(() => []);
   const asked = [...rollouts.entries()].flatMap(([i, { context }]) =>
-    (looks[i] ?? []).filter(isMetricLook).map((look) => ({ i, look, query: queryOf(context, look, periodMs) })),
+    nth(looks, i)
+      .filter(isMetricLook)
+      .map((look) => ({ i, look, query: queryOf(context, look, periodMs) })),
   );
   if (asked.length === 0) return events;
   try {
@@ -109,7 +114,7 @@ async function readEvidence(
       events[i]?.push(...observedIn(windows.filter(hasRequests), look, ports.now()));
     }
   } catch (error) {
-    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    if (!isPlatformError(error)) throw error;
     log('WARNING', `Could not read metrics: ${error.message}`, { code: error.code });
   }
   return events;

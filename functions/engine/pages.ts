@@ -1,6 +1,6 @@
 /** Which records are there to work on? Pages of them, of which an instance keeps the first and passes on the rest. */
 import type { z } from 'zod';
-import { PermanentError, TransientError } from './errors.ts';
+import { isPlatformError } from './errors.ts';
 import { limits } from './limits.ts';
 import { log } from './log.ts';
 import type { tickMessageSchema } from './messages.ts';
@@ -36,7 +36,7 @@ async function passOn(bus: BusPort, part: Part): Promise<boolean> {
     await bus.publish(topics.ticks, [{ data: Buffer.from(JSON.stringify(part)), attributes: {} }]);
     return true;
   } catch (error) {
-    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    if (!isPlatformError(error)) throw error;
     log('WARNING', `The ${part.kind} after ${part.after} could not be passed on, and goes on here: ${error.message}`);
     return false;
   }

@@ -7,7 +7,7 @@ import type { ObservedModel, RolloutEvent } from '../../machines/rollout/events.
 import { isSameModel } from '../../machines/rollout/resource-name.ts';
 import { dutyOf, type StoredRollout } from '../../machines/rollout/snapshot.ts';
 import { isSameSplit } from '../../machines/rollout/split.ts';
-import { type ErrorCode, PermanentError, TransientError } from './errors.ts';
+import { type ErrorCode, isPlatformError, PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
 import { goingBack, observedSplit, orLower, writeUnlessStale } from './lower.ts';
 import type { EndpointView, Ports } from './ports.ts';
@@ -153,7 +153,7 @@ async function attempt(
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    if (!isPlatformError(error)) throw error;
     return {
       type: refused,
       at: ports.now(),

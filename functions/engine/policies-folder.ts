@@ -6,7 +6,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatProblem, POLICY_BYTES_MAX, parsePolicy } from '../../machines/policy/document.ts';
 import type { Policy } from '../../machines/policy/policy.ts';
-import { PermanentError } from './errors.ts';
+import { messageOf, PermanentError } from './errors.ts';
 import { limits } from './limits.ts';
 import type { PoliciesPort } from './ports.ts';
 
@@ -74,7 +74,6 @@ async function readText(file: string): Promise<{ kind: 'ok'; text: string } | { 
     }
     return { kind: 'ok', text: await readFile(file, 'utf8') };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : 'unknown error';
-    return { kind: 'invalid', problems: [`${file}: expected a readable file, got: ${reason}`] };
+    return { kind: 'invalid', problems: [`${file}: expected a readable file, got: ${messageOf(error)}`] };
   }
 }

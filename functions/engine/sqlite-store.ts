@@ -4,7 +4,7 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
-import { PermanentError, TransientError } from './errors.ts';
+import { messageOf, PermanentError, TransientError } from './errors.ts';
 import { limits } from './limits.ts';
 import type { ArchivedRollout, Commit, CommitResult, Page, Stored, StorePort } from './ports.ts';
 import { storedJson } from './stored-json.ts';
@@ -201,7 +201,7 @@ function translating<T>(path: string, act: () => T): T {
       const message = `${path}: another process held it for too long; try again`;
       throw new TransientError('unavailable', message, { cause: error });
     }
-    const message = `${path}: ${error instanceof Error ? error.message : String(error)}`;
+    const message = `${path}: ${messageOf(error)}`;
     throw new PermanentError(code === CONSTRAINT ? 'alreadyExists' : 'internal', message, { cause: error });
   }
 }

@@ -20,6 +20,13 @@ export interface Check {
   read: (variant: VariantCounts) => Signal | undefined;
 }
 
+/** A check that can be proven. A limit's one value cannot: nothing is bet on it. */
+export type Bet = Check & { rule: Exclude<CheckRule, { kind: 'limit' }> };
+
+export function isBet(check: Check): check is Bet {
+  return check.rule.kind !== 'limit';
+}
+
 /** Errors are what most canaries fail by, so most is bet on them. */
 const errorWeight = 5;
 const otherWeight = 2;
@@ -105,12 +112,15 @@ export function countOf(check: Check, variant: VariantCounts, above: number | nu
 }
 
 /** How often is still fine: as the rate says, or as many as lie above a quantile anyway. */
-export function allowanceOf(rule: CheckRule): Allowance {
+export function allowanceOf(rule: Extract<CheckRule, { kind: 'rate' | 'quantile' }>): Allowance {
   if (rule.kind === 'rate') return { margin: rule.marginRatio, floor: 0, ceiling: rule.maxRatio };
-  return { margin: 0, floor: rule.kind === 'quantile' ? 1 - rule.quantileRatio : 1, ceiling: 1 };
+  return { margin: 0, floor: 1 - rule.quantileRatio, ceiling: 1 };
 }
 
 /** How many were surely above the bound: a bucket that straddles it counts as not. */
 export function countAbove({ bounds, counts }: Histogram, bound: number): number {
-  return counts.reduce((sum, count, i) => (i > 0 && (bounds[i - 1] ?? 0) >= bound ? sum + count : sum), 0);
+  return counts.reduce(
+    (sum, count, i) => ((bounds[i - 1] ?? Number.NEGATIVE_INFINITY) >= bound ? sum + count : sum),
+    0,
+  );
 }

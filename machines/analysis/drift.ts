@@ -1,4 +1,5 @@
 /** How far apart are two histograms? Jensen-Shannon, as Vertex Model Monitoring measures numbers. */
+import { nth } from '../nth.ts';
 import { addHistograms, coarsen, type Histogram } from './evidence.ts';
 import { mismatchLog } from './sample-ratio.ts';
 
@@ -19,7 +20,7 @@ export function distanceOf(
   let binsInUse = 0;
   for (const [i, count] of left.entries()) {
     const p = count / n;
-    const q = (right[i] ?? 0) / m;
+    const q = nth(right, i) / m;
     const middle = (p + q) / 2;
     if (middle > 0) binsInUse += 1;
     divergence += half(p, middle) + half(q, middle);
@@ -38,7 +39,7 @@ export function driftLog(canary: Histogram, stable: Histogram): number {
   const [left, right] = [coarsen(canary, bounds), coarsen(stable, bounds)];
   const [n, m] = [sum(left), sum(right)];
   if (n === 0 || m === 0) return 0;
-  return left.reduce((log, count, i) => log + mismatchLog(count, right[i] ?? 0, n / (n + m)), 0);
+  return left.reduce((log, count, i) => log + mismatchLog(count, nth(right, i), n / (n + m)), 0);
 }
 
 function half(share: number, middle: number): number {

@@ -2,6 +2,7 @@
  * What was seen? Counts and latency histograms per variant over a window: sufficient statistics that add, never ratios.
  */
 import { z } from 'zod';
+import { nth } from '../nth.ts';
 
 const count = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
 
@@ -13,7 +14,10 @@ export const histogramSchema = z
     counts: z.array(count).max(513),
   })
   .refine((h) => h.counts.length === h.bounds.length + 1, 'counts must have one entry more than bounds')
-  .refine((h) => h.bounds.every((bound, i) => i === 0 || bound > (h.bounds[i - 1] ?? bound)), 'bounds must ascend');
+  .refine(
+    (h) => h.bounds.every((bound, i) => bound > (h.bounds[i - 1] ?? Number.NEGATIVE_INFINITY)),
+    'bounds must ascend',
+  );
 
 /** What a check of the owner's reads: hits of trials, a histogram of values, or the latest value. */
 export const signalSchema = z.union([
@@ -121,7 +125,7 @@ export function addHistograms(a: Histogram, b: Histogram): Histogram {
   const bounds = a.bounds.filter((bound) => b.bounds.includes(bound));
   const coarseA = coarsen(a, bounds);
   const coarseB = coarsen(b, bounds);
-  return { bounds, counts: coarseA.map((value, i) => value + (coarseB[i] ?? 0)) };
+  return { bounds, counts: coarseA.map((value, i) => value + nth(coarseB, i)) };
 }
 
 /**
@@ -150,7 +154,7 @@ export function coarsen(histogram: Histogram, bounds: number[]): number[] {
     const upper = histogram.bounds[i] ?? Number.POSITIVE_INFINITY;
     const slot = bounds.findIndex((bound) => upper <= bound);
     const target = slot === -1 ? bounds.length : slot;
-    counts[target] = (counts[target] ?? 0) + value;
+    counts[target] = nth(counts, target) + value;
   }
   return counts;
 }

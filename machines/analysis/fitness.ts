@@ -2,10 +2,11 @@
 import type { AnalysisPolicy } from '../policy/policy.ts';
 import { allowanceOf, type Check, countOf } from './checks.ts';
 import { mayClimb } from './climb.ts';
+import type { Allowance } from './hit-test.ts';
 import { driftOf, numbersOf } from './proof.ts';
 import { climbed, seen } from './said.ts';
 import { count } from './sentences.ts';
-import { runningOf, type Source, type Tally, type TallyState } from './tally.ts';
+import { runningOf, latestValueOf, type Source, type Tally, type TallyState } from './tally.ts';
 import type { Reason } from './verdict.ts';
 
 /** What is asked: is the share fine as it is, and may it rise to the next one? */
@@ -45,16 +46,16 @@ function tallyFor({ state, source }: Case, check: Check): Tally {
 }
 
 function hasNumbers(tally: Tally, check: Check): boolean {
-  if (check.rule.kind === 'limit') return runningOf(tally, check).latest !== null;
+  if (check.rule.kind === 'limit') return latestValueOf(tally, check) !== null;
   return countOf(check, tally.step.canary, null).trials > 0;
 }
 
 function answerOf(asked: Case, tally: Tally, check: Check): Reason | null {
   switch (check.rule.kind) {
     case 'rate':
-      return climb(asked, tally, check);
+      return climb(asked, tally, check, allowanceOf(check.rule));
     case 'quantile':
-      return runningOf(tally, check).above === null ? null : climb(asked, tally, check);
+      return runningOf(tally, check).above === null ? null : climb(asked, tally, check, allowanceOf(check.rule));
     case 'drift':
       return near(asked.policy, tally, check, check.rule.maxDistance);
     case 'limit':
@@ -63,7 +64,7 @@ function answerOf(asked: Case, tally: Tally, check: Check): Reason | null {
 }
 
 /** As climb.ts says, by the check's hits. */
-function climb({ state, source, policy, question }: Case, tally: Tally, check: Check): Reason {
+function climb({ state, source, policy, question }: Case, tally: Tally, check: Check, allowance: Allowance): Reason {
   const { seenMs, windows } = state[source];
   const seconds = Math.max(1, seenMs / 1000);
   const slowest = policy.metricLagSeconds + (2 * seconds) / Math.max(1, windows);
@@ -76,7 +77,7 @@ function climb({ state, source, policy, question }: Case, tally: Tally, check: C
     falseRollbackRatio: policy.falseRollbackRatio,
     maxExcessErrors: question.maxExcessErrors,
   };
-  const { isAllowed, ...measures } = mayClimb(running.hits, allowanceOf(check.rule), next);
+  const { isAllowed, ...measures } = mayClimb(running.hits, allowance, next);
   return {
     check: check.name,
     kind: isAllowed ? 'healthy' : 'inconclusive',
@@ -99,7 +100,7 @@ function near({ minRequests }: AnalysisPolicy, tally: Tally, check: Check, maxDi
 }
 
 function below(tally: Tally, check: Check, max: number): Reason {
-  const value = runningOf(tally, check).latest?.value ?? null;
+  const value = latestValueOf(tally, check);
   const kind = value !== null && value <= max ? 'healthy' : 'inconclusive';
   return { check: check.name, kind, text: `${seen(tally, check)}.`, numbers: numbersOf(tally, check) };
 }

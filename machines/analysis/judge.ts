@@ -92,8 +92,8 @@ function fewRequests(tally: Tally, { minRequests }: AnalysisPolicy): Reason | nu
  * says that the canary is no worse, and would go on to say so when stable is well again.
  */
 function aboveCeiling(tally: Tally, { errorRate, minRequests }: AnalysisPolicy): Reason | null {
-  const baseline = tally.checks['errorRate']?.hits.baseline;
-  const [canary, stable] = [total(tally.recent.slice(-tally.windows)), total(baseline?.recent ?? [])];
+  const { baseline } = runningOf(tally, { name: 'errorRate' }).hits;
+  const [canary, stable] = [total(tally.recent.slice(-tally.windows)), total(baseline.recent)];
   const isAbove = ({ hits, trials }: Count): boolean => hits > errorRate.maxRatio * trials;
   if (!isAbove(canary)) return null;
   const isOutage = stable.trials >= minRequests && isAbove(stable);

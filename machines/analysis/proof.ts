@@ -1,13 +1,13 @@
 /** Is the canary proven worse? All checks' e-values together against 1/α, and the numbers behind them. */
 import type { AnalysisPolicy } from '../policy/policy.ts';
-import { type Check, countOf, valuesOf } from './checks.ts';
+import { type Bet, type Check, countOf, isBet, valuesOf } from './checks.ts';
 import { distanceOf, driftLog } from './drift.ts';
 import { logWeighted } from './evalue.ts';
-import { quantileMs } from './evidence.ts';
+import { quantileMs, type VariantCounts } from './evidence.ts';
 import { worseLog } from './hit-test.ts';
 import { claimOf, seen } from './said.ts';
 import { odds } from './sentences.ts';
-import { comparison, runningOf, type Source, type Tally, type TallyState } from './tally.ts';
+import { comparison, runningOf, type Source, type Tally, type TallyState, latestValueOf } from './tally.ts';
 import type { Reason } from './verdict.ts';
 
 /**
@@ -26,20 +26,17 @@ export function provenWorse(state: TallyState, source: Source, checks: Check[], 
 }
 
 /** The logarithm of the weighted mean of the checks' e-values, and the check that says most. */
-export function oddsOfWorse(
-  tally: Tally,
-  checks: Check[],
-  policy: AnalysisPolicy,
-): { log: number; most: Check | null } {
-  const tests = checks.filter(({ rule }) => rule.kind !== 'limit');
+export function oddsOfWorse(tally: Tally, checks: Check[], policy: AnalysisPolicy): { log: number; most: Bet | null } {
+  const tests = checks.filter(isBet);
   const all = tests.reduce((sum, { weight }) => sum + weight, 0);
   const weighted = tests.map((check) => ({ check, weight: check.weight / all, log: logOf(tally, check, policy) }));
   const [most] = weighted.toSorted((a, b) => b.log + Math.log(b.weight) - a.log - Math.log(a.weight));
   return most === undefined ? { log: 0, most: null } : { log: logWeighted(weighted), most: most.check };
 }
 
-function logOf(tally: Tally, check: Check, policy: AnalysisPolicy): number {
-  return check.rule.kind === 'drift' ? largeDriftLog(tally, check, policy) : worseLog(runningOf(tally, check).hits);
+function logOf(tally: Tally, check: Bet, policy: AnalysisPolicy): number {
+  if (check.rule.kind !== 'drift') return worseLog(runningOf(tally, check).hits);
+  return largeDriftLog(tally, check, check.rule.maxDistance, policy);
 }
 
 /** Counted over the rollout, as the e-values are: a new step must not lower the limit that they are held against. */
@@ -49,11 +46,10 @@ function oddsLimit({ monitoring, proxy }: TallyState, { falseRollbackRatio }: An
 }
 
 /** Drift counts only where it is also large enough to matter: with much traffic the least difference would be proven. */
-function largeDriftLog(tally: Tally, check: Check, { minRequests }: AnalysisPolicy): number {
-  if (check.rule.kind !== 'drift') return 0;
+function largeDriftLog(tally: Tally, check: Check, maxDistance: number, { minRequests }: AnalysisPolicy): number {
   const { distance, canaryCount, stableCount } = driftOf(tally, check);
   const log = driftLog(valuesOf(check, tally.step.canary), valuesOf(check, comparison(tally)));
-  const isLarge = distance > check.rule.maxDistance && Math.min(canaryCount, stableCount) >= minRequests;
+  const isLarge = distance > maxDistance && Math.min(canaryCount, stableCount) >= minRequests;
   return isLarge ? log : Math.min(log, 0);
 }
 
@@ -90,13 +86,11 @@ export function numbersOf(tally: Tally, check: Check): Record<string, number | n
       };
     }
     case 'quantile': {
-      const [ours, theirs] = [canary, stable].map(
-        (side) => quantileMs(valuesOf(check, side), rule.quantileRatio) ?? null,
-      );
+      const quantileOf = (side: VariantCounts) => quantileMs(valuesOf(check, side), rule.quantileRatio);
       const unit = check.unit === 'ms' ? 'Ms' : '';
       return {
-        [`canary${unit}`]: ours ?? null,
-        [`stable${unit}`]: theirs ?? null,
+        [`canary${unit}`]: quantileOf(canary),
+        [`stable${unit}`]: quantileOf(stable),
         [`above${unit}`]: runningOf(tally, check).above,
         quantileRatio: rule.quantileRatio,
         maxRatio: rule.maxRatio,
@@ -107,6 +101,6 @@ export function numbersOf(tally: Tally, check: Check): Record<string, number | n
       return { distance, maxDistance: rule.maxDistance, canaryCount, stableCount };
     }
     case 'limit':
-      return { value: runningOf(tally, check).latest?.value ?? null, max: rule.max };
+      return { value: latestValueOf(tally, check), max: rule.max };
   }
 }

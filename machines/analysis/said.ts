@@ -1,10 +1,10 @@
 /** How is a check said to a person? What was seen of it, what is claimed against it, and what the next share could bring. */
-import { type Check, countOf, valuesOf } from './checks.ts';
+import { type Bet, type Check, countOf, valuesOf } from './checks.ts';
 import type { ClimbAnswer } from './climb.ts';
 import { distanceOf } from './drift.ts';
 import { type Histogram, quantileMs } from './evidence.ts';
 import { count, fraction, part, percent, points, round } from './sentences.ts';
-import { comparison, runningOf, type Tally } from './tally.ts';
+import { comparison, type Tally, latestValueOf } from './tally.ts';
 
 /** What was seen, canary against stable, without a full stop. */
 export function seen(tally: Tally, check: Check): string {
@@ -31,14 +31,14 @@ export function seen(tally: Tally, check: Check): string {
       return `${whose} ${round(distance)} from stable's (Jensen-Shannon; at most ${rule.maxDistance} is fine)`;
     }
     case 'limit': {
-      const value = runningOf(tally, check).latest?.value ?? null;
+      const value = latestValueOf(tally, check);
       return `${name}: the canary has ${value === null ? 'no value' : count(value)}; at most ${count(rule.max)} is fine`;
     }
   }
 }
 
 /** What is claimed when the check is proven. */
-export function claimOf({ rule }: Check): string {
+export function claimOf({ rule }: Bet): string {
   switch (rule.kind) {
     case 'rate':
       return `it is worse by more than ${points(rule.marginRatio)}`;
@@ -46,8 +46,6 @@ export function claimOf({ rule }: Check): string {
       return `it is more than ${rule.maxRatio} times slower`;
     case 'drift':
       return 'they differ';
-    case 'limit':
-      return `it is above ${count(rule.max)}`;
   }
 }
 

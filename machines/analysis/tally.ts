@@ -4,6 +4,7 @@
  * wholly after the step took effect.
  */
 import { z } from 'zod';
+import { nth } from '../nth.ts';
 import type { AnalysisPolicy } from '../policy/policy.ts';
 import { countSchema, hasOutage, recentMax } from './baseline.ts';
 import { allowanceOf, type Check, checksOf, countOf, latestOf, valuesOf } from './checks.ts';
@@ -130,7 +131,7 @@ export function refusal(state: TallyState, evidence: Evidence, memory: Memory): 
     return isFull ? `more than ${memory.sourcesMax} sources report` : null;
   }
   if (covered.starts.includes(window.fromAt)) return 'the window was counted before';
-  const isTooOld = covered.starts.length >= memory.windowsMax && window.fromAt < (covered.starts[0] ?? 0);
+  const isTooOld = covered.starts.length >= memory.windowsMax && window.fromAt < nth(covered.starts, 0);
   return isTooOld ? 'the window is too old to be told from a copy' : null;
 }
 
@@ -191,8 +192,13 @@ export function monitoringFrom(state: TallyState): number | null {
   return state.covered['monitoring']?.toAt ?? state.effectAt;
 }
 
-export function runningOf(tally: Tally, check: Check): Running {
-  return tally.checks[check.name] ?? notRunning;
+export function runningOf(tally: Tally, { name }: Pick<Check, 'name'>): Running {
+  return tally.checks[name] ?? notRunning;
+}
+
+/** The latest value of a limit; null where it has none since the step took effect. */
+export function latestValueOf(tally: Tally, check: Check): number | null {
+  return runningOf(tally, check).latest?.value ?? null;
 }
 
 /** Stable's counts of the step, or all that is known of it where it took nothing in the step. */

@@ -1,4 +1,5 @@
 /** Which known word did the writer mean? */
+import { nth } from '../nth.ts';
 
 /** The known word nearest to what was written, at most two edits or a change of case away; null when none is near. */
 export function closest(written: string, known: readonly string[]): string | null {
@@ -20,10 +21,10 @@ function editDistance(a: string, b: string): number {
   for (const [i, char] of a.split('').entries()) {
     const next = [i + 1];
     for (const [j, other] of b.split('').entries()) {
-      const substituted = (row[j] ?? 0) + (char === other ? 0 : 1);
-      next.push(Math.min(substituted, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+      const substituted = nth(row, j) + (char === other ? 0 : 1);
+      next.push(Math.min(substituted, nth(row, j + 1) + 1, nth(next, j) + 1));
     }
     row = next;
   }
-  return row.at(-1) ?? 0;
+  return nth(row, b.length);
 }

@@ -16,6 +16,7 @@ import {
   type YAMLError,
 } from 'yaml';
 import type { z } from 'zod';
+import { nth } from '../nth.ts';
 import { closest } from './closest.ts';
 import { type Doubt, doubtsOf } from './doubts.ts';
 import { insteadOf, shortened, shown } from './fields.ts';
@@ -77,9 +78,9 @@ export function parsePolicy(text: string, doubts: (policy: Policy) => Doubt[] = 
   });
   if (!document.errors.every(({ code }) => READABLE_ERRORS.has(code))) return invalid(syntax);
   visit(document, {
-    Alias: (_, { source, range }) => {
-      const message = `expected a value, got the alias *${shortened(source)}; a policy is read without aliases`;
-      syntax.push(placed(message, lines.linePos(range?.[0] ?? 0), 'the value itself'));
+    Alias: (_, alias) => {
+      const message = `expected a value, got the alias *${shortened(alias.source)}; a policy is read without aliases`;
+      syntax.push(placed(message, lines.linePos(startOf(alias)), 'the value itself'));
     },
   });
   const hasAliases = syntax.length > document.errors.length;
@@ -127,7 +128,7 @@ export function parsePolicyValue(value: unknown): ParsedPolicy {
 
 /** One line for a person: `delays.yaml:12:7 spec.steps[1].percent: expected …; write: …`. */
 export function formatProblem(file: string, { path, line, column, message, instead }: Problem): string {
-  const place = line === null ? file : `${file}:${line}:${column ?? 1}`;
+  const place = line === null || column === null ? file : `${file}:${line}:${column}`;
   return `${place} ${path === '' ? '' : `${path}: `}${message}${instead === null ? '' : `; write: ${instead}`}`;
 }
 
@@ -175,7 +176,13 @@ function offsetOf(root: unknown, { path, isKey }: Finding): number {
     } else if (isSeq(node)) node = node.items[Number(segment)] ?? node;
     else break;
   }
-  return isNode(node) ? (node.range?.[0] ?? 0) : 0;
+  return startOf(node);
+}
+
+/** Where a node begins; an empty document has none. */
+function startOf(node: unknown): number {
+  const range = isNode(node) ? node.range : null;
+  return range?.[0] ?? 0;
 }
 
 /** The errors that a policy's author is likely to meet, in our words. */
@@ -208,7 +215,7 @@ function position(at: LinePos | null): { line: number | null; column: number | n
 
 /** Of what the parser says, which may quote a line of any length. */
 function firstLine(text: string): string {
-  return (text.split('\n')[0] ?? '').slice(0, PARSER_CHARS_MAX);
+  return nth(text.split('\n'), 0).slice(0, PARSER_CHARS_MAX);
 }
 
 function invalid(problems: Problem[]): ParsedPolicy {

@@ -3,6 +3,7 @@
  * A window holds while the wall clock of its zone stands in [from, to). An hour that daylight saving repeats is frozen
  * both times; one that it skips is not waited for. The clock is an argument; only the time-zone tables of Intl are used.
  */
+import { nth } from '../nth.ts';
 import { closest } from './closest.ts';
 import { shown } from './fields.ts';
 import type { FreezeWindow } from './policy.ts';
@@ -68,7 +69,7 @@ export function parseFreezeWindow(text: string): ParsedWindow {
     return invalid(`expected a window with a length, got one that begins where it ends: ${shown(text)}`, null);
   }
   if (dayIndex(fromDay) === dayIndex(toDay) && to < from) {
-    const nextDay = DAYS[(dayIndex(fromDay) + 1) % DAYS.length] ?? '';
+    const nextDay = nth(DAYS, (dayIndex(fromDay) + 1) % DAYS.length);
     const overnight = `"${fromDay} ${fromHour}:${fromMinute} – ${nextDay} ${toHour}:${toMinute} ${zone}"`;
     return invalid(`expected an end after the beginning, got ${shown(text)}`, overnight);
   }
@@ -109,15 +110,15 @@ function minuteOfWeek(timeZone: string, at: number): number {
     clocks.set(timeZone, clock);
   }
   const parts = new Map(clock.formatToParts(at).map(({ type, value }) => [type, value]));
-  return dayIndex(parts.get('weekday') ?? '') * 1440 + Number(parts.get('hour')) * 60 + Number(parts.get('minute'));
+  return dayIndex(String(parts.get('weekday'))) * 1440 + Number(parts.get('hour')) * 60 + Number(parts.get('minute'));
 }
 
 function canonicalTimeZone(name: string): string | null {
   try {
     return new Intl.DateTimeFormat('en-US', { timeZone: name }).resolvedOptions().timeZone;
-  } catch (error) {
-    if (error instanceof RangeError) return null;
-    throw error;
+  } catch {
+    // A zone that Intl does not know is all that it refuses here.
+    return null;
   }
 }
 

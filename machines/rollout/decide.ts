@@ -11,6 +11,7 @@ import { placeOf, stateOf } from './describe.ts';
 import { effectsOf } from './effects.ts';
 import type { RolloutEvent } from './events.ts';
 import { machineLimits } from './limits.ts';
+import { stableOf } from './moment.ts';
 import type { EndpointRecord } from './record.ts';
 import { isSameModel } from './resource-name.ts';
 import { startRollout, stepRollout, type StoredRollout } from './snapshot.ts';
@@ -162,7 +163,7 @@ function journalled(
     to: placeOf(after),
     text:
       text ?? (isIgnored ? `Ignored: ${event.type} means nothing in ${placeOf(after)}.` : whatHappened(after, event)),
-    split: context.traffic.confirmed ?? context.stable ?? {},
+    split: context.traffic.confirmed ?? stableOf(context),
     verdicts: context.verdicts,
     effects: effectsOf(after, event.at).map((effect) => effect.type),
   };
@@ -172,8 +173,7 @@ function journalled(
 
 /** The past is hours of minutes, of which the journal keeps the sum. */
 function summedUp(windows: Evidence[]): Evidence[] {
-  const [first, ...others] = windows;
-  return first === undefined ? [] : [others.reduce(joined, first)];
+  return windows.reduce<Evidence[]>(([sum], next) => [sum === undefined ? next : joined(sum, next)], []);
 }
 
 function joined(sum: Evidence, { window, variants }: Evidence): Evidence {

@@ -1,8 +1,9 @@
 /** Where is a rollout, in one word, and what does a person want to see of it? */
+import { nth } from '../nth.ts';
 import type { VariantCounts } from '../analysis/evidence.ts';
 import { quantileMs } from '../analysis/evidence.ts';
 import type { Context } from './context.ts';
-import { currentStep } from './moment.ts';
+import { holdSecondsOf, stableOf } from './moment.ts';
 import type { StoredRollout } from './snapshot.ts';
 import type { Split } from './split.ts';
 import type { RolloutState, RolloutView, VariantView } from './view.ts';
@@ -19,13 +20,15 @@ export function stateOf({ value }: StoredRollout): RolloutState {
   return forward.analysing === 'awaitingApproval' ? 'awaitingApproval' : 'analysing';
 }
 
+type Place = string | { [name: string]: Place };
+
 /** Where exactly, for the journal: `forward.observing.keeping, paused`. */
 export function placeOf({ value }: StoredRollout): string {
   const { progress } = value;
-  const path = (node: unknown): string =>
+  const path = (node: Place): string =>
     typeof node === 'string'
       ? node
-      : Object.entries(node ?? {})
+      : Object.entries(node)
           .map(([name, child]) => `${name}.${path(child)}`)
           .join();
   return value.pause === 'paused' ? `${path(progress)}, paused` : path(progress);
@@ -69,7 +72,7 @@ function variantsOf(context: Context): VariantView[] {
   const { step } = total(proxy) > total(monitoring) ? proxy : monitoring;
   const requests = step.canary.requests + step.stable.requests;
   const quantileRatio = context.policy.analysis.latency?.quantileRatio ?? 0.95;
-  const split: Split = context.traffic.confirmed ?? context.stable ?? {};
+  const split: Split = context.traffic.confirmed ?? stableOf(context);
   const variant = (
     role: VariantView['role'],
     counts: VariantCounts,
@@ -77,7 +80,7 @@ function variantsOf(context: Context): VariantView[] {
   ): VariantView => ({
     role,
     deployedModelId: ids.map(({ id }) => id).join(', '),
-    model: ids[0]?.model ?? '',
+    model: nth(ids, 0).model,
     versionId: ids.map(({ versionId }) => versionId).join(', '),
     intendedPercent: ids.reduce((sum, { id }) => sum + (split[id] ?? 0), 0),
     observedPercent: requests === 0 ? null : (100 * counts.requests) / requests,
@@ -93,30 +96,22 @@ function variantsOf(context: Context): VariantView[] {
 /** The next moment at which something is due by itself. */
 function nextOf(rollout: StoredRollout): RolloutView['next'] {
   const { context } = rollout;
-  const step = currentStep(context);
   const { analysis, deploy, keepStableSeconds } = context.policy;
+  const heldSeconds = Math.max(holdSecondsOf(context), analysis.metricLagSeconds);
   switch (stateOf(rollout)) {
     case 'deploying':
     case 'warming':
       return after(context.deployOrderedAt, deploy.deadlineSeconds, 'deployment deadline');
     case 'analysing':
     case 'awaitingApproval':
-      return after(
-        context.effectAt,
-        Math.max(step?.holdSeconds ?? 0, analysis.metricLagSeconds),
-        'hold ends, if healthy',
-      );
+      return after(context.effectAt, heldSeconds, 'hold ends, if healthy');
     case 'observing':
       if (context.promotedAt !== null) return after(context.promotedAt, keepStableSeconds, 'stable is undeployed');
-      return after(
-        context.effectAt,
-        Math.max(step?.holdSeconds ?? 0, analysis.metricLagSeconds),
-        'last hold ends, if healthy',
-      );
+      return after(context.effectAt, heldSeconds, 'last hold ends, if healthy');
     case 'rollingBack':
-      return context.keepUntil === null ? null : { at: context.keepUntil, what: 'canary is undeployed' };
+      return after(context.keepUntil, 0, 'canary is undeployed');
     default:
-      return context.retryAt === null ? null : { at: context.retryAt, what: 'next try' };
+      return after(context.retryAt, 0, 'next try');
   }
 }
 

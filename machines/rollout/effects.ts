@@ -6,7 +6,7 @@ import type { EvidenceWindow } from '../analysis/evidence.ts';
 import { monitoringFrom } from '../analysis/tally.ts';
 import type { Context } from './context.ts';
 import { machineLimits } from './limits.ts';
-import { owedReserve, stableWithin } from './moment.ts';
+import { owedReserve, stableOf, stableWithin } from './moment.ts';
 import { dutyOf, type StoredRollout } from './snapshot.ts';
 import { isEmptySplit, isSameSplit, type Split, withoutCanary } from './split.ts';
 
@@ -114,8 +114,9 @@ export function answerSplit(rollout: StoredRollout, observed: ObservedSplit): Sp
 }
 
 /** Splits that we wrote, or may have written if a reply was lost. */
-function knownSplits({ traffic, stable }: Context): Split[] {
-  return [traffic.desired, traffic.confirmed ?? stable ?? {}, ...traffic.attempted];
+function knownSplits(context: Context): Split[] {
+  const { traffic } = context;
+  return [traffic.desired, traffic.confirmed ?? stableOf(context), ...traffic.attempted];
 }
 
 function cleaning(context: Context, at: number): Effect[] {
@@ -128,7 +129,7 @@ function cleaning(context: Context, at: number): Effect[] {
   const reserve = owedReserve(context);
   if (reserve !== null) return [resize(reserve.id, reserve.from)];
   // The canary remains: a rollout that has nothing to clean is over.
-  const isKept = at < (context.keepUntil ?? at);
+  const isKept = context.keepUntil !== null && at < context.keepUntil;
   return isKept ? [] : [{ type: 'model.remove', deployedModelId: context.canaryId }];
 }
 

@@ -1,6 +1,6 @@
 /** What changes when a rollout turns back, and when it is over? Why, by whom, and what is left to do. */
 import type { Context } from './context.ts';
-import { actorName, type RolloutEvent } from './events.ts';
+import type { RolloutEvent } from './events.ts';
 import { impatience, type Moment } from './moment.ts';
 import { noTrouble, type Update } from './update.ts';
 
@@ -22,12 +22,9 @@ export function blameSilence(moment: Moment): Update {
 }
 
 export function blameOperator({ context, event }: Moment): Update {
-  return ending(
-    context,
-    event,
-    'aborted',
-    'reason' in event ? `Aborted by ${actorName(event)}: ${event.reason}` : 'Aborted.',
-  );
+  return event.type === 'operator.aborted'
+    ? ending(context, event, 'aborted', `Aborted by ${event.by}: ${event.reason}`)
+    : {};
 }
 
 export function blameIncident({ context, event }: Moment): Update {

@@ -42,15 +42,13 @@ function waitingFor(moment: Moment): 'noData' | 'inconclusive' | null {
 export function isFresh({ context, event }: Moment): boolean {
   const verdict = context.verdicts.monitoring;
   const { metricLagSeconds } = context.policy.analysis;
-  const holdSeconds = Math.max(currentStep(context)?.holdSeconds ?? 0, 60);
-  return verdict !== null && verdict.toAt >= event.at - (metricLagSeconds + holdSeconds) * 1000;
+  const freshSeconds = metricLagSeconds + Math.max(holdSecondsOf(context), 60);
+  return verdict !== null && verdict.toAt >= event.at - freshSeconds * 1000;
 }
 
 /** A verdict that asks for a share at which stable serves beside the canary. */
-export function isDoubted({ verdicts }: Context): boolean {
-  return [verdicts.monitoring, verdicts.proxy].some((verdict) =>
-    verdict?.reasons.some(({ check }) => check === suspicionCheck),
-  );
+export function isDoubted(context: Context): boolean {
+  return doubt(context) !== null;
 }
 
 /** The replicas that are to be held next, or, going back, given back next. */
@@ -61,6 +59,21 @@ export function owedReserve(context: Context): Context['reserved'][number] | nul
 
 export function currentStep(context: Context): Step | null {
   return context.policy.steps[context.stepIndex] ?? null;
+}
+
+/** How long the current step holds its share; not at all before the first. */
+export function holdSecondsOf(context: Context): number {
+  return currentStep(context)?.holdSeconds ?? 0;
+}
+
+/** The canary's share at a step; none before the first. */
+export function percentAt({ policy }: Context, stepIndex: number): number {
+  return policy.steps[stepIndex]?.percent ?? 0;
+}
+
+/** The split to go back to; none before the endpoint was read. */
+export function stableOf({ stable }: Pick<Context, 'stable'>): Split {
+  return stable ?? {};
 }
 
 /** True when the canary has a share, or may have one. */
@@ -76,22 +89,23 @@ export function canaryMayServe({ traffic, canaryId }: Context): boolean {
  */
 export function stableWithin(context: Context, found: Split): Split {
   const rest = withoutCanary(found, context.canaryId);
-  return isEmptySplit(rest) ? (context.stable ?? {}) : rest;
+  return isEmptySplit(rest) ? stableOf(context) : rest;
 }
 
 /** Why the waiting ended: how long it was, and what was seen. */
 export function impatience(moment: Moment): string {
-  const wait = exhaustedWait(moment);
+  // A doubt may lower the share in this very moment, and with it end the wait that is spoken of.
+  const kind = exhaustedWait(moment)?.kind ?? 'noData';
   const verdict = moment.context.verdicts.monitoring;
   const seen =
     verdict?.reasons.flatMap(({ text, dryRun }) => (dryRun === true ? [] : [text])).join(' ') ??
     'Monitoring shows no request of the canary.';
   const minutes = Math.round((moment.event.at - moment.context.waitingSince) / 6000) / 10;
-  return `No conclusion after ${minutes} minutes (${wait?.kind ?? 'noData'}): ${seen}`;
+  return `No conclusion after ${minutes} minutes (${kind}): ${seen}`;
 }
 
-/** The sentence of the verdict that doubts. */
-export function doubt({ verdicts }: Context): string {
+/** The sentence of the verdict that doubts; null where none does. */
+export function doubt({ verdicts }: Context): string | null {
   const reasons = [verdicts.monitoring, verdicts.proxy].flatMap((verdict) => verdict?.reasons ?? []);
-  return reasons.find(({ check }) => check === suspicionCheck)?.text ?? '';
+  return reasons.find(({ check }) => check === suspicionCheck)?.text ?? null;
 }

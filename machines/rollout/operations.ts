@@ -98,8 +98,8 @@ export function noteRefusal({ context, event }: Moment): Update {
 /** Somebody else gave a share to what is to be removed; that is theirs to take back. */
 export function noteServing({ context, event }: Moment): Update {
   if (event.type !== 'removal.serving') return {};
-  const share = event.found[event.deployedModelId] ?? 0;
-  return trouble(context, event, `DeployedModel ${event.deployedModelId} has ${share} % of the traffic`);
+  const { deployedModelId, found } = event;
+  return trouble(context, event, `DeployedModel ${deployedModelId} has ${found[deployedModelId]} % of the traffic`);
 }
 
 /** What was refused too often is left behind, and a person is told. */
@@ -136,8 +136,12 @@ function trouble(context: Context, event: RolloutEvent, problem: string): Update
   return { attempts: context.attempts + 1, retryAt: event.at + waitSeconds * 1000, lastProblem: problem };
 }
 
-function started(kind: 'deploy' | 'undeploy' | 'resize', target: string, event: RolloutEvent): Context['operation'] {
-  return 'operation' in event ? { name: event.operation, kind, target, startedAt: event.at, isCancelled: false } : null;
+function started(
+  kind: 'deploy' | 'undeploy' | 'resize',
+  target: string,
+  { operation: name, at: startedAt }: { operation: string; at: number },
+): Context['operation'] {
+  return { name, kind, target, startedAt, isCancelled: false };
 }
 
 /** Going back, the end of an order to hold is not the end of one to give back. */

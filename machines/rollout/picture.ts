@@ -98,7 +98,7 @@ function inside(node: AnyStateNode, drawn: Drawn[]): string[] {
     ),
   );
   return [
-    ...(node.initial?.target?.map((first) => `[*] --> ${first.key}`) ?? []),
+    ...children.filter((child) => node.initial?.target?.includes(child)).map((first) => `[*] --> ${first.key}`),
     ...children.flatMap((child) => (Object.keys(child.states).length > 0 ? composite(child, drawn) : [])),
     ...arrows.map(([ends, group]) => `${ends}: ${[...new Set(group?.map(({ label }) => label))].join('<br/>')}`),
     ...children.filter((child) => child.type === 'final').map((child) => `${child.key} --> [*]`),
@@ -127,9 +127,8 @@ function pathOf(node: AnyStateNode): string {
 function nameOf(reference: unknown): string | null {
   if (typeof reference === 'string') return reference;
   if (typeof reference !== 'object' || reference === null || !('type' in reference)) return null;
-  const params =
-    'params' in reference && typeof reference.params === 'object' ? Object.values(reference.params ?? {}) : [];
-  return [reference.type, ...params].join(' ');
+  const params = ('params' in reference && reference.params) || {};
+  return [reference.type, ...Object.values(params)].join(' ');
 }
 
 function code(text: string): string {

@@ -5,7 +5,7 @@ import { addEvidence, beginStep, isShared, refusal, type Roles, sourceOf } from 
 import type { Context } from './context.ts';
 import type { RolloutEvent } from './events.ts';
 import { machineLimits } from './limits.ts';
-import { doubt, freezeOf, type Moment, stableWithin } from './moment.ts';
+import { doubt, freezeOf, type Moment, percentAt, stableOf, stableWithin } from './moment.ts';
 import { isSameSplit, type Split, splitWithCanary } from './split.ts';
 import { noTrouble, type Update } from './update.ts';
 
@@ -34,7 +34,7 @@ export function stepBack({ context, event }: Moment): Update {
 
 /** Wants the share of the step before again, where stable serves beside the canary and the two can be compared. */
 export function stepBackToCompare({ context, event }: Moment): Update {
-  const percent = context.policy.steps[context.stepIndex - 1]?.percent ?? 0;
+  const percent = percentAt(context, context.stepIndex - 1);
   return {
     ...desireStep(context, context.stepIndex - 1, event),
     suspicions: context.suspicions + 1,
@@ -46,13 +46,13 @@ export function stepBackToCompare({ context, event }: Moment): Update {
 /** Wants the recorded stable split back; a split that somebody else made loses only the canary's share. */
 export function desireStable({ context }: Moment): Update {
   if (context.traffic.generation === 0) return {};
-  const stable = context.foreign === null ? (context.stable ?? {}) : stableWithin(context, context.foreign.split);
+  const stable = context.foreign === null ? stableOf(context) : stableWithin(context, context.foreign.split);
   return { traffic: desiring(context, stable), effectAt: null, ...noTrouble };
 }
 
 /** Somebody else gave the canary a share, though it is over with it or never had one. */
 export function desireStableAgain({ context }: Moment): Update {
-  return { traffic: desiring(context, context.stable ?? {}), effectAt: null, ...noTrouble };
+  return { traffic: desiring(context, stableOf(context)), effectAt: null, ...noTrouble };
 }
 
 /** The share is in effect from now: its hold and its evidence begin. */
@@ -79,7 +79,7 @@ export function weigh({ context, event }: Moment): Update {
   const source = sourceOf(event.evidence);
   const verdict = judge(tally, source, policy.analysis, {
     at: event.at,
-    percent: policy.steps[stepIndex]?.percent ?? 0,
+    percent: percentAt(context, stepIndex),
     nextPercent: policy.steps[stepIndex + 1]?.percent ?? null,
     maxExcessErrors: policy.exposure.maxExcessErrors,
   });
@@ -104,13 +104,14 @@ function rolesIn({ canaryId, stableModels }: Context): Roles {
 }
 
 export function noteHeld(moment: Moment): Update {
-  const window = freezeOf(moment)?.text ?? null;
-  return { heldBy: window, reason: `The next step waits for the freeze window to end: ${window}.` };
+  const window = freezeOf(moment);
+  if (window === null) return {};
+  return { heldBy: window.text, reason: `The next step waits for the freeze window to end: ${window.text}.` };
 }
 
 function desireStep(context: Context, stepIndex: number, event: RolloutEvent): Update {
-  const stable = context.foreign === null ? (context.stable ?? {}) : stableWithin(context, context.foreign.split);
-  const percent = context.policy.steps[stepIndex]?.percent ?? 0;
+  const stable = context.foreign === null ? stableOf(context) : stableWithin(context, context.foreign.split);
+  const percent = percentAt(context, stepIndex);
   const known =
     context.foreign === null
       ? context

@@ -48,11 +48,13 @@ interface Instance {
 export interface Instances {
   /** Where Pub/Sub pushes a topic's messages. */
   pushEndpointOf(topic: string): string;
+  /** Resolves while one that is ready works on an event. */
+  atWork(): Promise<void>;
   /**
-   * Kills one and puts a new one in its place: of four times once any that is at work, be it on its first event, else one that
-   * has done something, so that the rollouts come to every moment of their lives. Nothing when there is none.
+   * Kills one and puts a new one in its place: one that is at work, be it on its first event, or one that has done something,
+   * so that the rollouts come to every moment of their lives. Nothing when there is none.
    */
-  killOne(random: Random): void;
+  killOne(random: Random, mustBeAtWork: boolean): void;
   /** Resolves when all are ready. */
   ready(): Promise<void>;
   /** Resolves when so many more events are done with. */
@@ -125,6 +127,7 @@ export async function startInstances(environment: Record<string, string>, projec
       if (found !== undefined) {
         // Here and now: others wait for the same.
         found.isAtWork = true;
+        changed();
         return found;
       }
       await change.promise;
@@ -151,10 +154,11 @@ export async function startInstances(environment: Record<string, string>, projec
 
   return {
     pushEndpointOf: (topic) => `${front}/projects/${project}/topics/${topic}`,
-    killOne(random) {
-      const all = ready();
-      const atWork = all.filter(({ isAtWork }) => isAtWork);
-      const candidates = random() < 0.25 ? atWork : all.filter(({ eventsDone }) => eventsDone > 0);
+    async atWork() {
+      while (!ready().some(({ isAtWork }) => isAtWork)) await change.promise;
+    },
+    killOne(random, mustBeAtWork) {
+      const candidates = ready().filter(({ isAtWork, eventsDone }) => (mustBeAtWork ? isAtWork : eventsDone > 0));
       const victim = candidates[Math.floor(random() * candidates.length)];
       if (victim === undefined) return;
       victim.isReady = false;

@@ -19,6 +19,8 @@ const ENDPOINTS = 6;
 /** Between two kills some events are done with, so that life goes on at the pace of the machine; then comes a moment of chance. */
 const EVENTS_MAX = 8;
 const MOMENT_MS = 150;
+/** An event takes some tens of milliseconds. */
+const AT_WORK_MS = 40;
 /** From the last kill on, all that is under way has to end within this time; ten seconds are usual on an idle machine. */
 const PATIENCE_MS = 400_000;
 const POLL_MS = 100;
@@ -97,8 +99,12 @@ async function kill(instances: Instances, kills: number, seed: number): Promise<
   const random = seededRandom(seed);
   while (instances.counts.kills < kills) {
     await instances.delivered(Math.ceil(random() * EVENTS_MAX));
-    await sleep(random() * MOMENT_MS);
-    instances.killOne(random);
+    // Every fourth is cut off in the middle, wherever in it that is.
+    const mustBeAtWork = instances.counts.kills % 4 === 0;
+    if (mustBeAtWork) await instances.atWork();
+    await sleep(random() * (mustBeAtWork ? AT_WORK_MS : MOMENT_MS));
+    if (mustBeAtWork) await instances.atWork();
+    instances.killOne(random, mustBeAtWork);
   }
 }
 

@@ -1,8 +1,9 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { PermanentError } from '../../../functions/engine/errors.ts';
+import { limits } from '../../../functions/engine/limits.ts';
 import { policiesFromFolder } from '../../../functions/engine/policies-folder.ts';
 
 let folder = '';
@@ -54,6 +55,23 @@ test('of two policies with one name the first file counts, and the second is a p
   expect(problems).toEqual([
     `${join(folder, 'b.yaml')} metadata.name: ${join(folder, 'a.yaml')} is named "same" already; rename one of them`,
   ]);
+});
+
+test('a file that cannot be read is a problem', async () => {
+  await put('a.yaml', policy('a'));
+  await symlink(join(folder, 'nowhere'), join(folder, 'b.yaml'));
+  const { policies, problems } = await policiesFromFolder(folder).list();
+  expect(policies).toHaveLength(1);
+  expect(problems).toEqual([expect.stringContaining('b.yaml: expected a readable file, got: ENOENT')]);
+});
+
+test('of too many policies the last are not read, which is a problem', async () => {
+  const names = Array.from({ length: limits.policiesMax + 1 }, (_, i) => `p${1000 + i}`);
+  await Promise.all(names.map((name) => put(`${name}.yaml`, policy(name))));
+  const { policies, problems } = await policiesFromFolder(folder).list();
+  expect(policies.map(({ name }) => name)).toEqual(names.slice(0, -1));
+  const said = `expected at most ${limits.policiesMax} policies, got ${names.length}; the last ones are not read`;
+  expect(problems).toEqual([`${folder}: ${said}`]);
 });
 
 test('a folder that is not there is an error that no retry heals', async () => {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -91,6 +91,44 @@ test('a writer that never gets its turn is told to try again', async () => {
   await expect(commit).rejects.toMatchObject({ name: 'TransientError', code: 'unavailable' });
   expect(await store.load('l~1')).toBeNull();
   holder.close();
+});
+
+test('a file that another process holds for longer than one waits is told to try again', () => {
+  const path = join(folder, 'opening.db');
+  const holder = new DatabaseSync(path);
+  holder.exec('BEGIN EXCLUSIVE');
+  expect(() => openSqliteStore(path, 30)).toThrow(
+    expect.objectContaining({ name: 'TransientError', code: 'unavailable' }),
+  );
+  holder.close();
+});
+
+test.each<[what: string, fail: () => unknown, message: RegExp]>([
+  [
+    'a file that is no database',
+    () => {
+      const path = join(folder, 'text.db');
+      writeFileSync(path, 'no database, and longer than a header of one, which has a hundred bytes. '.repeat(9));
+      return openSqliteStore(path);
+    },
+    /text\.db: file is not a database/,
+  ],
+  [
+    'a store that was closed',
+    async () => {
+      const store = openSqliteStore(join(folder, 'closed.db'));
+      await store.close();
+      return store.load('l~1');
+    },
+    /closed\.db: .*(not open|finalized)/,
+  ],
+])('%s is no reason to try again', async (_what, fail, message) => {
+  const failed = Promise.resolve().then(fail);
+  await expect(failed).rejects.toMatchObject({
+    name: 'PermanentError',
+    code: 'internal',
+    message: expect.stringMatching(message),
+  });
 });
 
 test('a file of a newer version is refused, and left as it is', () => {

@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { checksOf } from '../../../machines/analysis/checks.ts';
 import type { Signals, VariantCounts } from '../../../machines/analysis/evidence.ts';
 import type { Question } from '../../../machines/analysis/fitness.ts';
 import { judge } from '../../../machines/analysis/judge.ts';
+import { numbersOf } from '../../../machines/analysis/proof.ts';
+import { seen as sentenceOf } from '../../../machines/analysis/said.ts';
 import { addEvidence, beginStep, emptyTally, type TallyState } from '../../../machines/analysis/tally.ts';
 import type { Verdict } from '../../../machines/analysis/verdict.ts';
 import type { AnalysisPolicy, CheckPolicy } from '../../../machines/policy/policy.ts';
@@ -10,6 +13,7 @@ import { policyOf } from '../rollout/life.ts';
 const plain = policyOf('  analysis: { metricLag: 180s, minRequests: 50 }\n').analysis;
 const question: Question = { at: 1e7, percent: 25, nextPercent: 50, maxExcessErrors: 200 };
 const roles = { canaryId: 'c', stableIds: ['s'] };
+const windows = { windowsMax: 32, sourcesMax: 8 };
 const minute = 60_000;
 
 const filter: CheckPolicy['from'] = { kind: 'filter', filter: 'metric.type="custom.googleapis.com/x"', of: null };
@@ -41,7 +45,7 @@ function lived(policy: AnalysisPolicy, { canary, stable, source = 'monitoring', 
   let state = emptyTally;
   const add = (at: number, from: string, variants: Record<string, VariantCounts>): void => {
     const evidence = { source: from, window: { fromAt: at * minute, toAt: (at + 1) * minute }, variants };
-    state = addEvidence(state, evidence, roles, { windowsMax: 32, sourcesMax: 8 }, policy);
+    state = addEvidence(state, evidence, roles, windows, policy);
   };
   for (let i = 0; i < 60; i += 1)
     add(i, 'monitoring', { s: counts(1200, source === 'monitoring' ? stable : undefined) });
@@ -125,13 +129,7 @@ describe("a check of the owner's", () => {
     ] as const) {
       const window = { fromAt: at * minute, toAt: (at + 1) * minute };
       const variants = { c: counts(300, { memory: { value } }), s: counts(900) };
-      state = addEvidence(
-        state,
-        { source: 'monitoring', window, variants },
-        roles,
-        { windowsMax: 32, sourcesMax: 8 },
-        policy,
-      );
+      state = addEvidence(state, { source: 'monitoring', window, variants }, roles, windows, policy);
     }
     expect(judge(state, 'monitoring', policy, question).kind).toBe('healthy');
     const again = beginStep(state, 90 * minute);
@@ -158,8 +156,8 @@ describe("a check of the owner's", () => {
     const reported = withChecks({ ...rate, from: { kind: 'reported' } });
     const none = verdictOf(reported, { canary: undefined, stable: undefined });
     expect(textOf('refusals', none)).toContain('nobody has sampled or reported');
-    const seen = { canary: hits(9, 300), stable: hits(27, 900), source: 'proxy a' };
-    expect(verdictOf(reported, seen).kind).toBe('healthy');
+    const fine = { canary: hits(9, 300), stable: hits(27, 900), source: 'proxy a' };
+    expect(verdictOf(reported, fine).kind).toBe('healthy');
     const bad = { canary: hits(60, 300), stable: hits(27, 900), source: 'proxy a' };
     expect(verdictOf(reported, bad, 'proxy').kind).toBe('unhealthy');
   });
@@ -175,6 +173,37 @@ describe("a check of the owner's", () => {
     });
     const missing = verdictOf(withChecks({ ...rate, dryRun: true }), { canary: undefined, stable: undefined });
     expect(missing.kind).toBe('healthy');
+  });
+
+  it('of which a proxy has no numbers is not asked of it: without another that acts, it has no data', () => {
+    const dry = { ...plain, errorRate: { ...plain.errorRate, dryRun: true } };
+    const latencyMs = { bounds: [], counts: [0] };
+    const window = { fromAt: 60 * minute, toAt: 61 * minute };
+    const evidence = { source: 'proxy a', window, variants: { c: { ...counts(300), latencyMs }, s: counts(900) } };
+    const verdictBy = (policy: AnalysisPolicy): Verdict => {
+      const state = addEvidence(beginStep(emptyTally, 60 * minute), evidence, roles, windows, policy);
+      return judge(state, 'proxy', policy, question);
+    };
+    const { kind, reasons } = verdictBy(dry);
+    expect([kind, reasons.map(({ check }) => check)]).toEqual(['noData', ['errorRate']]);
+    const { reasons: others } = verdictBy({ ...plain, latency: { quantileRatio: 0.95, maxRatio: 1.2, dryRun: true } });
+    expect(others.map(({ check }) => check)).toEqual(['errorRate']);
+  });
+
+  it('on a limit says that it has no value, too', () => {
+    const rule = { kind: 'limit' as const, max: 10 };
+    const [check] = checksOf(withChecks({ name: 'memory', from: filter, rule, dryRun: false })).slice(-1);
+    const tally = lived(plain, { canary: undefined, stable: undefined }).monitoring;
+    expect(check && [sentenceOf(tally, check), numbersOf(tally, check)]).toEqual([
+      'memory: the canary has no value; at most 10 is fine',
+      { value: null, max: 10 },
+    ]);
+  });
+
+  it('says of a quantile that it is above the last bound, and of nothing that it is above 0', () => {
+    const [, latency] = checksOf(plain);
+    const text = 'At the 95 % quantile canary takes more than 0 ms, stable more than 0 ms';
+    expect(latency && sentenceOf(emptyTally.monitoring, latency)).toBe(text);
   });
 
   it('in a dry run leaves the share to a person where no other acts', () => {
@@ -206,7 +235,7 @@ describe('two sources', () => {
     for (let i = 60; i < 63; i += 1) {
       const window = { fromAt: i * minute, toAt: (i + 1) * minute };
       const evidence = { source: 'proxy a', window, variants: { c: doubtful, s: counts(900) } };
-      state = addEvidence(state, evidence, roles, { windowsMax: 32, sourcesMax: 8 }, plain);
+      state = addEvidence(state, evidence, roles, windows, plain);
     }
     const verdict = judge(state, 'monitoring', plain, question);
     expect([verdict.kind, textOf('sources', verdict)]).toEqual([

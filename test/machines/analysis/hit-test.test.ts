@@ -155,6 +155,17 @@ describe('the bound on the canary’s excess', () => {
 });
 
 describe('what is kept', () => {
+  it('may be of a version with fewer alternatives: the others say nothing yet', () => {
+    const all = after(known, 12, pair([30, 100], [0, 0], 5));
+    const first = (logs: number[]): number[] => logs.slice(0, 1);
+    const nothing = (logs: number[]): number[] => logs.map((log, i) => (i === 0 ? log : 0));
+    const fewer = { ...all, split: first(all.split), bar: first(all.bar), alone: first(all.alone) };
+    const padded = { ...all, split: nothing(all.split), bar: nothing(all.bar), alone: nothing(all.alone) };
+    expect(worseLog(fewer)).toBe(worseLog(padded));
+    expect([isSuspect(fewer), isSuspect({ ...all, alone: [1] })]).toEqual([isSuspect(padded), false]);
+    expect(addWindow(fewer, pair([0, 5], [0, 95], 5), allowance).bar).toHaveLength(all.bar.length);
+  });
+
   it('survives JSON whatever was seen, and does not grow', () => {
     const big = fc.constantFrom(0, 1, 7, 1e3, 1e6, 1e9);
     const window = fc.tuple(big, big, big, big, fc.constantFrom(1, 5, 60, 86_400));

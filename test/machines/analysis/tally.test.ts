@@ -51,6 +51,13 @@ describe('a tally', () => {
     expect(state.monitoring.rollout.canary.requests).toBe(1);
   });
 
+  it('takes a window without requests for seen, and for no window of the step', () => {
+    const state = after(step, seen(100, 200), seen(200, 300, 'monitoring', 0));
+    const { windows, seenMs, recent } = state.monitoring;
+    expect([windows, seenMs, recent]).toEqual([1, 100, [{ hits: 0, trials: 1 }]]);
+    expect(refusal(state, seen(200, 300), memory)).toContain('counted before');
+  });
+
   it('refuses what is dated before the step, empty, seen before, or too old to be told from a copy', () => {
     expect(refusal(emptyTally, seen(100, 200, 'proxy a'), memory)).toContain('no traffic');
     expect(refusal(step, seen(99, 200), memory)).toContain('before the step');

@@ -27,6 +27,7 @@ const monthly = (text: string, times: number) => Array.from({ length: times }, (
 const lines = [
   'keepStabel: 1h',
   'deploy: { machine_type: n1-standard-4 }',
+  'deploy: n1-standard-4',
   'onNewBlessing: Replace',
   'onNewBlessing: repalce',
   'onNewBlessing: 1',
@@ -45,6 +46,7 @@ const lines = [
   'analysis: { falseRollbackRate: 100% }',
   'analysis: { falseRollbackRate: 0% }',
   'analysis: { falseRollbackRate: 0.01 }',
+  'analysis: { falseRollbackRate: rarely }',
   'analysis: { falseRollbackRate: 0 }',
   'analysis: { falseRollbackRate: 1 }',
   'analysis: { latency: { maxRatio: 0.9 } }',
@@ -121,6 +123,7 @@ const lines = [
   'deploy: { autoscaling: [ { metric: "a.b/c d", target: 60% } ] }',
   'deploy: { autoscaling: [ { metric: "A.b/c", target: 60% } ] }',
   'deploy: { autoscaling: [ { metric: a.b/c, target: 60 } ] }',
+  'deploy: { autoscaling: [ { metric: a.b/c, target: most } ] }',
   'deploy: { autoscaling: [ { metric: a.b/c, target: 0 }, { metric: a.b/d, target: 100 }, { metric: a.b/e, target: 101 } ] }',
   'deploy: { autoscaling: [ { metric: a.b/c, target: 0% }, { metric: a.b/d, target: 60.5% }, { metric: a.b/e } ] }',
   'deploy: { autoscaling: [ { metric: a.b/c, target: 100% }, { metric: a.b/d, target: 1% }, { metric: a.b/e, target: 57% } ] }',

@@ -31,6 +31,7 @@ describe('durations', () => {
   );
 
   test('what is written is read back, to the millisecond', () => {
+    expect(formatDuration(0)).toBe('0s');
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 366 * 86_400_000 }), (ms) => {
         expect(parseDurationSeconds(formatDuration(ms / 1000))).toBe(ms / 1000);

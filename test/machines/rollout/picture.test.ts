@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { setup } from 'xstate';
+import { createMachine, setup } from 'xstate';
 import { dutiesOf, mermaidOf, tableOf } from '../../../machines/rollout/picture.ts';
 import { rolloutMachine } from '../../../machines/rollout/statechart.ts';
 import { command, statechartFile, statechartPage } from '../../picture.ts';
@@ -17,7 +17,7 @@ const small = setup({
       states: {
         group: {
           initial: 'first',
-          on: { pause: '.first', abort: { guard: 'isRed', target: 'done' }, remark: { actions: 'note' } },
+          on: { pause: '.first', abort: { guard: { type: 'isRed' }, target: 'done' }, remark: { actions: 'note' } },
           states: {
             first: { meta: { owes: 'look' }, on: { next: 'second' } },
             second: { always: { guard: { type: 'endsAs', params: { state: 'done' } }, target: '#done' } },
@@ -60,6 +60,21 @@ describe('the picture of a machine', () => {
     expect(table).toContain('|  | `remark` |  | *stays* | `note` |');
     expect(table).toContain('| `work.group.second` | *at once* | `endsAs done` | `work.done` |  |');
     expect(table.split('\n')).toHaveLength(2 + 6);
+  });
+
+  test('draws neither an arrow to the group around it, nor what has no name', () => {
+    const nameless = createMachine({
+      initial: 'group',
+      states: {
+        group: {
+          initial: 'first',
+          states: { first: { on: { again: '#(machine).group', call: { actions: () => undefined } } } },
+        },
+      },
+    });
+    expect(mermaidOf(nameless)).not.toMatch(/again|call/);
+    expect(tableOf(nameless)).toContain('| `group.first` | `again` |  | `group` |  |');
+    expect(tableOf(nameless)).toContain('|  | `call` |  | *stays* |  |');
   });
 
   test('duties are listed by state', () => {

@@ -43,6 +43,7 @@ describe('a split', () => {
 
   it('breaks ties by id, so that everybody gets the same answer', () => {
     expect(splitWithCanary({ 2: 50, 1: 50 }, '77', 5)).toEqual({ 1: 48, 2: 47, 77: 5 });
+    expect(splitWithCanary({ 9: 50, 10: 50 }, '77', 5)).toEqual({ 10: 48, 9: 47, 77: 5 });
   });
 
   it('of an endpoint with nothing else is all or nothing', () => {

@@ -30,6 +30,12 @@ describe('a rollout', () => {
     expect(waitForPerson(waiting.rollout)).toEqual({ sinceAt: begun.at, text: 'waits for approval' });
   });
 
+  it('that needs approval for a share that is not known to be in effect waits since it began to wait', () => {
+    const { rollout } = awaitingApproval();
+    const context = { ...rollout.context, effectAt: null };
+    expect(waitForPerson({ ...rollout, context })?.sinceAt).toBe(context.waitingSince);
+  });
+
   it('that goes back waits from the fifth refusal on, since it turned back', () => {
     const back = onFirstStep().after(5).monitored(bad);
     expect(waitForPerson(refused(back, 4).rollout)).toBeNull();

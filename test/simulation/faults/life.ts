@@ -289,6 +289,9 @@ export function live(
 
   /** A person sees to what waits for one: what is paused for two minutes, and what wants approval. */
   const waiting = new Map<string, number>();
+  /** Nobody resumes for ever what pauses again each time. */
+  const resumed = new Map<string, number>();
+  const resumesMax = 10;
   function attend(site: Site): void {
     const active = seen.records.get(site.endpoint)?.active ?? null;
     const isStranded = active !== null && stateOf(active) === 'rollingBack' && hasNoStable(site);
@@ -300,14 +303,18 @@ export function live(
     if (active.value.pause === 'paused') {
       if (active.context.paused === null || active.context.paused.reason === '')
         violate('liveness', `${active.context.id} is paused and does not say why`);
-      say(site, minutes > 30 || random() < 0.3 ? 'abort' : 'resume', 'ann');
+      const { id } = active.context;
+      const isLeft = minutes > 30 || random() < 0.3 || (resumed.get(id) ?? 0) >= resumesMax;
+      if (!isLeft) resumed.set(id, (resumed.get(id) ?? 0) + 1);
+      say(site, isLeft ? 'abort' : 'resume', 'ann');
     } else say(site, 'approve', 'ann');
   }
 
-  /** Nothing that could take the canary's traffic is left: somebody else undeployed it. */
+  /** The canary has traffic, and nothing that it could go back to is left: somebody else undeployed it. */
   function hasNoStable({ endpoint }: Site): boolean {
-    const canaryId = seen.records.get(endpoint)?.active?.context.canaryId;
-    return cloud.endpoint(endpoint).deployedModels.every(({ id }) => id === canaryId);
+    const { canaryId = '', stable } = seen.records.get(endpoint)?.active?.context ?? {};
+    const { split, deployedModels } = cloud.endpoint(endpoint);
+    return (split[canaryId] ?? 0) > 0 && deployedModels.every(({ id }) => (stable?.[id] ?? 0) === 0);
   }
 
   /** What a person does who is told that nothing can take the traffic back. */
