@@ -93,7 +93,7 @@ function otherDoors(own: string): Plugin {
 const clientsByCall: [GoogleCall, RegExp][] = [
   ['getEndpoint', /\/endpoint_service_client\.js$/],
   ['getModel', /\/model_service_client\.js$/],
-  ['listTimeSeries', /\/(metric|job|model_monitoring)_service_client\.js$|^@google-cloud\/bigquery$/],
+  ['listTimeSeries', /\/(metric|job|model_monitoring)_service_client\.js$/],
   ['resumeJob', /\/cloud_scheduler_client\.js$/],
 ];
 
