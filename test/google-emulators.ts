@@ -2,10 +2,10 @@
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, globSync, realpathSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createProcessGuard } from '../emulator/process-guard.ts';
+import { freePort } from './port.ts';
 
 export interface Emulator {
   component: string;
@@ -65,17 +65,6 @@ async function isServing(emulator: Emulator, child: ChildProcess): Promise<void>
     ready.reject(new Error(`${emulator.component} ended with ${code} before it served:\n${said.join('\n')}`));
   });
   await ready.promise;
-}
-
-/** A port that nobody has now. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
-  return address.port;
 }
 
 /** Null when the emulator, or Java, is not installed. */

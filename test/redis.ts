@@ -4,10 +4,10 @@
  */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { beforeAll, describe } from 'vitest';
 import { createProcessGuard } from '../emulator/process-guard.ts';
+import { freePort } from './port.ts';
 
 export interface RunningRedis extends AsyncDisposable {
   url: string;
@@ -58,15 +58,4 @@ export async function startRedis(port?: number): Promise<RunningRedis> {
       await exited;
     },
   };
-}
-
-/** Of this machine; nobody listens there now. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
-  return address.port;
 }

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createProcessGuard } from '../../emulator/process-guard.ts';
 import { bundle } from '../bundle.ts';
-import { freePort } from '../google-emulators.ts';
+import { freePort } from '../port.ts';
 import { framework } from './framework.ts';
 import { zipOf } from './zip.ts';
 

@@ -1,13 +1,13 @@
 /** A system for the command line to talk to: a dashboard API over HTTP, and Pub/Sub's Publisher, whose project `nowhere` has no topic. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { main } from '../../cli/rollouts.ts';
 import type { World } from '../../cli/world.ts';
 import { StatusError, serveGrpc, status, unaryService } from '../../emulator/grpc.ts';
 import { NOW } from './example-view.ts';
+import { portOf } from '../port.ts';
 
 export interface Reply {
   status: number;
@@ -48,7 +48,7 @@ export async function startSystem(): Promise<SystemDouble> {
   });
   const grpc = await serveGrpc(0, [publisher]);
   return {
-    api: `http://127.0.0.1:${portOf(server.address())}`,
+    api: `http://127.0.0.1:${portOf(server)}`,
     pubsub: `127.0.0.1:${grpc.port}`,
     replies,
     requests,
@@ -94,9 +94,4 @@ export async function startPerson(): Promise<{
     },
     close: () => rm(folder, { recursive: true }),
   };
-}
-
-function portOf(address: AddressInfo | string | null): number {
-  if (address === null || typeof address === 'string') throw new Error('expected a port');
-  return address.port;
 }

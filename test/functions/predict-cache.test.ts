@@ -4,7 +4,8 @@ import { limits } from '../../functions/engine/limits.ts';
 import { cacheConfigSchema, createCache, openCache } from '../../functions/proxy/cache.ts';
 import { createMemoryCache } from '../../functions/proxy/memory-cache.ts';
 import { createRedisCache } from '../../functions/proxy/redis-cache.ts';
-import { freePort, startRedis, withRedis } from '../redis.ts';
+import { freePort } from '../port.ts';
+import { startRedis, withRedis } from '../redis.ts';
 import { goodKey, longPath, type Model, servedBySeven, startWorld, type World } from './proxy/proxy-world.ts';
 
 const rules = cacheConfigSchema.parse([{ alias: 'delays' }]);

@@ -3,7 +3,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -23,6 +22,7 @@ import {
   type Received,
   servedBySeven,
 } from './proxy/proxy-world.ts';
+import { freePort } from '../port.ts';
 
 const framework = ['node_modules/@google-cloud/functions-framework/build/src/main.js', '--source=functions/index.ts'];
 const ways = [
@@ -77,15 +77,6 @@ interface Proxy {
   child: ChildProcess;
   origin: string;
   output: () => string;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
 async function launch(args: string[], env: Record<string, string> = {}): Promise<Proxy> {

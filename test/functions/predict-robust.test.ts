@@ -9,6 +9,7 @@ import { proxyConfigSchema } from '../../functions/proxy/config.ts';
 import { drain, guardServer } from '../../functions/proxy/server.ts';
 import { captureLog } from './doors/doors-world.ts';
 import { delays, goodKey, healthyModel, longPath, servedBySeven, startWorld, type World } from './proxy/proxy-world.ts';
+import { portOf } from '../port.ts';
 
 captureLog();
 
@@ -39,11 +40,10 @@ async function guarded(world: World, bounds = { headersDeadlineMs: 100, requestD
   const server = createServer({ connectionsCheckingInterval: 20 }, (req, res) => void world.handler(req, res));
   guardServer(server, bounds);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
+  const port = portOf(server);
   return {
     server,
-    origin: `http://127.0.0.1:${address.port}`,
+    origin: `http://127.0.0.1:${port}`,
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

@@ -1,8 +1,6 @@
 /** Bugs that the fuzzer found, each as small as it could be made. */
 import { DatabaseSync } from 'node:sqlite';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -19,6 +17,7 @@ import { servedBy } from '../../functions/proxy/headers.ts';
 import { formatProblem, parsePolicy } from '../../machines/policy/document.ts';
 import { emptyRecord } from '../../machines/rollout/record.ts';
 import { endpoint } from './world.ts';
+import { listen } from '../functions/proxy/proxy-world.ts';
 
 const window = { from: '2026-01-05T00:00:00Z', to: '2026-01-05T00:00:05Z' };
 const evidence = (variants: object) => evidenceMessageSchema.safeParse({ endpoint, window, source: 'p', variants });
@@ -146,21 +145,11 @@ describe('a reply of Google', () => {
     ['refused, and nested', 400, nested],
     ['refused, with a toString of its own', 503, '{"toString":7}'],
   ] as const)('about a request log, %s, becomes a note', async ([, code, text]) => {
-    const server = createServer((_, response) => response.writeHead(code).end(text)).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const address = server.address();
-    if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
-    const BIGQUERY_EMULATOR_HOST = `127.0.0.1:${address.port}`;
+    await using server = await listen((_, response) => response.writeHead(code).end(text));
+    const BIGQUERY_EMULATOR_HOST = new URL(server.origin).host;
     const project = { GOOGLE_CLOUD_PROJECT: 'demo', ROLLOUT_LOCATION: 'us-central1' };
     const clients = googleClients(parseEnvironment({ ...project, BIGQUERY_EMULATOR_HOST }));
-    closers.push(
-      () => clients.close(),
-      () =>
-        new Promise((resolve) => {
-          server.close(() => resolve());
-          server.closeAllConnections();
-        }),
-    );
+    closers.push(() => clients.close());
     const from = { kind: 'requestLog', table: 'demo.logs.requests', value: 'predictions' } as const;
     const checks = [{ name: 'far', from, rule: { kind: 'drift', maxDistance: 0.3 } as const, dryRun: false }];
     const query = { endpoint, window: { fromAt: 0, toAt: 1000 }, sinceAt: 0, periodMs: 1000, checks };

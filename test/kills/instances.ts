@@ -5,7 +5,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createPort } from 'node:net';
 import { createInterface } from 'node:readline';
 import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +12,7 @@ import { z } from 'zod';
 import type { Random } from '../../emulator/models/random.ts';
 import { createProcessGuard } from '../../emulator/process-guard.ts';
 import { topics } from '../../functions/engine/publish.ts';
+import { freePort, portOf } from '../port.ts';
 
 /** What is pushed to which function, and how many instances of it stand ready. Two of `onTick`, so that they meet. */
 export const doors = [
@@ -148,7 +148,7 @@ export async function startInstances(environment: Record<string, string>, projec
 
   const server = createServer((request, response) => void forward(request, response)).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const front = `http://127.0.0.1:${portOf(server.address())}`;
+  const front = `http://127.0.0.1:${portOf(server)}`;
   const targets = doors.flatMap(({ target, instances }) => Array.from({ length: instances }, () => target));
   await Promise.all(targets.map((target, place) => boot(place, target)));
 
@@ -212,18 +212,4 @@ function targetOf(path: string): Target | null {
 
 function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode !== null || signalCode !== null;
-}
-
-async function freePort(): Promise<number> {
-  const server = createPort().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const port = portOf(server.address());
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-function portOf(address: ReturnType<ReturnType<typeof createPort>['address']>): number {
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
-  return address.port;
 }

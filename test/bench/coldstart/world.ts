@@ -9,6 +9,7 @@ import { googleClients } from '../../../functions/gcp/clients.ts';
 import { policiesCollection } from '../../../functions/gcp/firestore-policies.ts';
 import { findJar, firestore, start } from '../../google-emulators.ts';
 import type { FirstRequest } from './process.ts';
+import { portOf } from '../../port.ts';
 
 const project = 'demo-project';
 const parent = `projects/${project}/locations/us-central1`;
@@ -130,7 +131,6 @@ async function openUpstream(stack: AsyncDisposableStack): Promise<string> {
     server.closeAllConnections();
   });
   await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
-  return `127.0.0.1:${address.port}`;
+  const port = portOf(server);
+  return `127.0.0.1:${port}`;
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { createProcessGuard } from '../../../emulator/process-guard.ts';
-import { freePort } from '../../google-emulators.ts';
+import { freePort } from '../../port.ts';
 import { answer, answerHeaders, body, headers, path } from './request.ts';
 
 export interface Subject {

@@ -1,10 +1,9 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { answers, createProcesses, type ProcessOrder, type Processes } from '../../../cli/start/processes.ts';
+import { freePort } from '../../port.ts';
 
 let folder = '';
 let order: ProcessOrder;
@@ -69,14 +68,4 @@ describe('processes', () => {
 
 function lastPid(): number {
   return Number(/pid (\d+)\s*$/.exec(readFileSync(order.logFile, 'utf8'))?.[1]);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
-  return address.port;
 }

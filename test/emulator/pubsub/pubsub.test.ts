@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import * as functions from '@google-cloud/functions-framework';
 import type { CloudEvent } from '@google-cloud/functions-framework';
 import { getTestServer } from '@google-cloud/functions-framework/testing';
@@ -9,6 +9,7 @@ import { grpc } from 'google-gax';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { serveGrpc } from '../../../emulator/grpc.ts';
 import { createPubSub, type PubSub } from '../../../emulator/pubsub/pubsub.ts';
+import { portOf } from '../../port.ts';
 
 const topicName = 'projects/demo/topics/news';
 const subscriptionName = 'projects/demo/subscriptions/reader';
@@ -49,12 +50,6 @@ interface Received {
   headers: Record<string, unknown>;
   body: { message: Record<string, unknown>; subscription: string; deliveryAttempt?: number };
   answer: (statusCode: number) => void;
-}
-
-function portOf(server: Server): number {
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('Expected a TCP port.');
-  return address.port;
 }
 
 /** A push subscriber: next() resolves to one request after the other, which the test answers. */

@@ -22,6 +22,7 @@ import { endpointKey } from '../../../machines/rollout/resource-name.ts';
 import type { StoredRollout } from '../../../machines/rollout/snapshot.ts';
 import * as google from '../../emulator/google-clients.ts';
 import { type Post, type Sent, type Shape, shapes } from './shapes.ts';
+import { portOf } from '../../port.ts';
 
 export const { parent, project } = google;
 export const doorNames = ['onBlessing', 'onTick', 'onCommand', 'onIncident', 'onEvidence'] as const;
@@ -268,10 +269,9 @@ export function captureLog(): string[] {
 export async function serve(name: string): Promise<{ url: string; close(): Promise<void> }> {
   const server: Server = getTestServer(name).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
+  const port = portOf(server);
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url: `http://127.0.0.1:${port}`,
     async close() {
       const closed = once(server, 'close');
       server.close();

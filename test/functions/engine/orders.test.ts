@@ -69,18 +69,6 @@ describe('an order to apply a share', () => {
   });
 });
 
-describe('an order to remove what has no share is refused', () => {
-  test.each<[why: string, refusal: Error, isRetryable: boolean]>([
-    ['for now', new TransientError('unavailable', 'later'), true],
-    ['for good', new PermanentError('failedPrecondition', 'no'), false],
-  ])('%s', async (_why, refusal, isRetryable) => {
-    const active = await activeAfter(1);
-    lab.ports.endpoints.undeploy = () => Promise.reject(refusal);
-    const event = await perform(lab.ports, active, { type: 'model.remove', deployedModelId: '77' });
-    expect(event).toMatchObject({ type: 'removal.refused', message: refusal.message, isRetryable });
-  });
-});
-
 it('replicas of stable, of which there are more than the least, are held before the canary is deployed', async () => {
   const orders: unknown[] = [];
   lab.ports.endpoints.resize = (name, id, minReplicas) => {

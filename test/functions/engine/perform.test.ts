@@ -137,6 +137,7 @@ describe('a removal', () => {
 
 describe('a deployment', () => {
   const deploy: Effect = { type: 'model.deploy', deployedModelId: canaryId };
+
   it('that is there already is found', async () => {
     expect(await order(deploy, given().rollout)).toEqual({ type: 'deploy.found', at: at() });
   });

@@ -31,6 +31,7 @@ import {
   type LaboratoryOptions,
   model,
 } from '../../simulation/laboratory.ts';
+import { portOf } from '../../port.ts';
 
 const observing = { periodMs: 1000 };
 const unavailable = new TransientError('unavailable', 'the store is down');
@@ -778,14 +779,12 @@ async function startLine(target: string): Promise<{ host: string; cut(): void; m
     near.pipe(far).pipe(near);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
   const cut = () => {
     isCut = true;
     for (const socket of sockets) socket.destroy();
   };
   return {
-    host: `127.0.0.1:${address.port}`,
+    host: `127.0.0.1:${portOf(server)}`,
     cut,
     mend: () => void (isCut = false),
     close: () => {

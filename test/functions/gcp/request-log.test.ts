@@ -12,6 +12,7 @@ import { requestLogSignals } from '../../../functions/gcp/request-log.ts';
 import type { SignalAnswer, SignalQuery } from '../../../functions/gcp/signals.ts';
 import { signalsSchema } from '../../../machines/analysis/evidence.ts';
 import type { CheckPolicy } from '../../../machines/policy/policy.ts';
+import { portOf } from '../../port.ts';
 
 const parent = 'projects/demo/locations/us-central1';
 const table = 'demo.logs.requests';
@@ -51,13 +52,12 @@ let clients: Clients | null = null;
 async function readerOf(listener: RequestListener) {
   server = createServer(listener).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
+  const port = portOf(server);
   clients = googleClients(
     parseEnvironment({
       GOOGLE_CLOUD_PROJECT: 'demo',
       ROLLOUT_LOCATION: 'us-central1',
-      BIGQUERY_EMULATOR_HOST: `127.0.0.1:${address.port}`,
+      BIGQUERY_EMULATOR_HOST: `127.0.0.1:${port}`,
     }),
   );
   return requestLogSignals(clients);

@@ -5,6 +5,7 @@ import { createPredict, type PredictDependencies, type PredictHandler } from '..
 import type { EvidenceMessage } from '../../../functions/proxy/counters.ts';
 import { type ProxyConfig, proxyConfigSchema } from '../../../functions/proxy/config.ts';
 import type { Policy } from '../../../machines/policy/policy.ts';
+import { portOf } from '../../port.ts';
 
 export const endpoint = 'projects/demo/locations/us-central1/endpoints/456';
 export const goodKey = 'correct horse battery staple';
@@ -52,10 +53,9 @@ export interface Listening extends AsyncDisposable {
 export async function listen(handler: RequestListener): Promise<Listening> {
   const server = createServer(handler);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
+  const port = portOf(server);
   return {
-    origin: `http://127.0.0.1:${address.port}`,
+    origin: `http://127.0.0.1:${port}`,
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

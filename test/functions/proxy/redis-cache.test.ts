@@ -6,7 +6,8 @@ import { limits } from '../../../functions/engine/limits.ts';
 import type { AnswerStore, CachedAnswer } from '../../../functions/proxy/cache.ts';
 import { createMemoryCache } from '../../../functions/proxy/memory-cache.ts';
 import { answerValue, createRedisCache, parseAnswer } from '../../../functions/proxy/redis-cache.ts';
-import { freePort, startRedis, withRedis } from '../../redis.ts';
+import { freePort } from '../../port.ts';
+import { startRedis, withRedis } from '../../redis.ts';
 
 const answer: CachedAnswer = {
   deployedModelId: '7',

@@ -29,6 +29,7 @@ import {
   sceneWith,
   startAt,
 } from '../world.ts';
+import { portOf } from '../../port.ts';
 
 export type Handler = (event: unknown, wiring: Wiring) => Promise<void>;
 
@@ -351,7 +352,6 @@ async function listening(server: Server): Promise<Server> {
 }
 
 function urlOf(server: Server): string {
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
-  return `http://127.0.0.1:${address.port}/projects/demo/topics/any`;
+  const port = portOf(server);
+  return `http://127.0.0.1:${port}/projects/demo/topics/any`;
 }

@@ -17,6 +17,7 @@ import { wire as wireUp } from '../../../functions/wiring.ts';
 import { damaged, damagedJson, jsonOf } from '../arbitraries.ts';
 import type { Door, OpenDoor } from '../run.ts';
 import { captured, endpoint, model, parent, policyFor, startAt } from '../world.ts';
+import { portOf } from '../../port.ts';
 
 type Reply =
   | { kind: 'value'; value: unknown }
@@ -299,9 +300,8 @@ async function open(): Promise<OpenDoor<Told>> {
     response.writeHead(code, { 'content-type': 'application/json' }).end(code === 204 ? undefined : text);
   }).listen(0, '127.0.0.1');
   await once(http, 'listening');
-  const address = http.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
-  const [grpcHost, httpHost] = [`127.0.0.1:${grpc.port}`, `127.0.0.1:${address.port}`];
+  const port = portOf(http);
+  const [grpcHost, httpHost] = [`127.0.0.1:${grpc.port}`, `127.0.0.1:${port}`];
   const environment = parseEnvironment({
     GOOGLE_CLOUD_PROJECT: 'demo',
     ROLLOUT_LOCATION: 'us-central1',

@@ -16,6 +16,7 @@ import { createPredict } from '../../../functions/predict.ts';
 import { anyValue, damaged, damagedJson, jsonOf } from '../arbitraries.ts';
 import type { Door, OpenDoor } from '../run.ts';
 import { captured, endpoint, openWorld, type Scene, sceneWith } from '../world.ts';
+import { portOf } from '../../port.ts';
 
 export interface Asked {
   bytes: Buffer;
@@ -251,13 +252,12 @@ async function openPredict(scene: Scene): Promise<OpenDoor<Asked>> {
     socket.once('data', () => socket.end(answer));
   }).listen(0, '127.0.0.1');
   await once(upstream, 'listening');
-  const address = upstream.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
+  const port = portOf(upstream);
   const reported: unknown[] = [];
   const handler = createPredict({
     proxyKeys: [{ name: 'partner', sha256: createHash('sha256').update(key).digest('hex') }],
     policies: world.wiring.ports.policies,
-    upstreamOrigin: () => `http://127.0.0.1:${address.port}`,
+    upstreamOrigin: () => `http://127.0.0.1:${port}`,
     accessToken: null,
     publishEvidence(message) {
       reported.push(message);

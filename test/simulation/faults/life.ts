@@ -4,20 +4,19 @@
  */
 import { z } from 'zod';
 import { mergeAliases } from '../../../emulator/world/aliases.ts';
-import { deployModel, undeployModel } from '../../../emulator/world/deployments.ts';
+import { undeployModel } from '../../../emulator/world/deployments.ts';
 import { resolveVersion } from '../../../emulator/world/models.ts';
 import { type Random, seededRandom } from '../../../emulator/models/random.ts';
 import { limits } from '../../../functions/engine/limits.ts';
 import { topics } from '../../../functions/engine/publish.ts';
-import { stateOf } from '../../../machines/rollout/describe.ts';
 import { memoryStore } from '../memory-store.ts';
-import { flags } from '../vertex-views.ts';
 import { agenda as agendaOf } from './agenda.ts';
 import { chaos as chaosOf, type FaultKind, pickWith } from './chaos.ts';
 import { type Checkers, checkers, type Law } from './checkers.ts';
 import { beganAt, cloud as cloudOf, periodMs, type Site } from './cloud.ts';
 import { checkEnds } from './ends.ts';
 import type { Backstage, Planted } from './instances.ts';
+import { people } from './people.ts';
 import { planOf } from './plan.ts';
 import { type Letter, post as postOf } from './post.ts';
 import { within } from './surroundings.ts';
@@ -287,45 +286,15 @@ export function live(
     agenda.add(cloud.now() + periodMs, everyMinute);
   }
 
-  /** A person sees to what waits for one: what is paused for two minutes, and what wants approval. */
-  const waiting = new Map<string, number>();
-  /** Nobody resumes for ever what pauses again each time. */
-  const resumed = new Map<string, number>();
-  const resumesMax = 10;
-  function attend(site: Site): void {
-    const active = seen.records.get(site.endpoint)?.active ?? null;
-    const isStranded = active !== null && stateOf(active) === 'rollingBack' && hasNoStable(site);
-    const waits = active?.value.pause === 'paused' || (active !== null && stateOf(active) === 'awaitingApproval');
-    const minutes = waits || isStranded ? (waiting.get(site.endpoint) ?? 0) + 1 : 0;
-    waiting.set(site.endpoint, minutes);
-    if (active === null || minutes < 2) return;
-    if (isStranded) return minutes > 20 ? deployByHand(site) : undefined;
-    if (active.value.pause === 'paused') {
-      if (active.context.paused === null || active.context.paused.reason === '')
-        violate('liveness', `${active.context.id} is paused and does not say why`);
-      const { id } = active.context;
-      const isLeft = minutes > 30 || random() < 0.3 || (resumed.get(id) ?? 0) >= resumesMax;
-      if (!isLeft) resumed.set(id, (resumed.get(id) ?? 0) + 1);
-      say(site, isLeft ? 'abort' : 'resume', 'ann');
-    } else say(site, 'approve', 'ann');
-  }
-
-  /** The canary has traffic, and nothing that it could go back to is left: somebody else undeployed it. */
-  function hasNoStable({ endpoint }: Site): boolean {
-    const { canaryId = '', stable } = seen.records.get(endpoint)?.active?.context ?? {};
-    const { split, deployedModels } = cloud.endpoint(endpoint);
-    return (split[canaryId] ?? 0) > 0 && deployedModels.every(({ id }) => (stable?.[id] ?? 0) === 0);
-  }
-
-  /** What a person does who is told that nothing can take the traffic back. */
-  function deployByHand({ endpoint, model }: Site): void {
-    if (attention === 0) violate('liveness', `${endpoint}: nothing can take the traffic back, and nobody was told`);
-    tell(() => `ann deploys version 1 on ${endpoint}, and gives it the traffic`);
-    const order = { id: '77', model: `${model}@1`, displayName: 'by hand', ...flags };
-    deployModel(cloud.world.context, endpoint, order, { '0': 100 });
-    cloud.startContainer(endpoint, '77');
-    seen.meddled(endpoint, { 77: 100 });
-  }
+  const attend = people({
+    cloud,
+    seen,
+    random,
+    wasTold: () => attention > 0,
+    say: (site, word) => void say(site, word, 'ann'),
+    tell,
+    violate,
+  });
 
   let isMended = false;
   function mend(): void {
