@@ -17,7 +17,7 @@ const replicasSchema = z.object({ minReplicaCount: z.int(), maxReplicaCount: z.i
 
 const deployedModelSchema = z.object({
   id: z.string().min(1),
-  model: z.string().min(1),
+  model: z.string().regex(/^[^@]/, 'expected a name'),
   modelVersionId: z.string(),
   displayName: z.string(),
   dedicatedResources: replicasSchema.nullish(),

@@ -9,6 +9,7 @@ import {
   UNATTRIBUTED,
   type VariantCounts,
 } from '../../machines/analysis/evidence.ts';
+import { deployedModelIdPattern } from '../engine/deployed-model-id.ts';
 import { limits } from '../engine/limits.ts';
 import type { Clients } from './clients.ts';
 import {
@@ -138,6 +139,8 @@ function placeKey(labels: SeriesLabels, endAt: number): string {
   return `${endpointOf(labels)} ${endAt}`;
 }
 
+/** What no DeployedModel is called names none. */
 function idOf({ metric }: SeriesLabels): string {
-  return metric['deployed_model_id'] || UNATTRIBUTED;
+  const id = metric['deployed_model_id'] ?? '';
+  return deployedModelIdPattern.test(id) ? id : UNATTRIBUTED;
 }

@@ -1,7 +1,7 @@
 /** Which headers may pass? Those named here, and no other: in neither direction does a credential or a cookie travel. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { limits } from '../engine/limits.ts';
-import { deployedModelIdPattern } from './deployed-model-id.ts';
+import { deployedModelIdPattern } from '../engine/deployed-model-id.ts';
 import { type TraceContext, traceparentOf } from './trace-context.ts';
 
 const requestHeaders = ['accept', 'content-type'] as const;

@@ -1,7 +1,7 @@
 /** What does the proxy serve? The same description for people and for generators, open at GET /openapi.json. */
 import { limits } from '../engine/limits.ts';
 import { pinHeader } from './pin.ts';
-import { deployedModelIdPattern } from './deployed-model-id.ts';
+import { deployedModelIdPattern } from '../engine/deployed-model-id.ts';
 
 const error = (description: string) => ({
   description,

@@ -8,7 +8,7 @@ import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
 import type { Clock } from '../engine/ports.ts';
 import type { AnswerStore, CachedAnswer } from './cache.ts';
-import { deployedModelIdPattern } from './deployed-model-id.ts';
+import { deployedModelIdPattern } from '../engine/deployed-model-id.ts';
 
 /** The first line of a value; the body follows. */
 const headSchema = z.strictObject({

@@ -7,7 +7,7 @@ import type { Policy } from '../../machines/policy/policy.ts';
 import { limits } from '../engine/limits.ts';
 import { problemsOf } from '../engine/messages.ts';
 import { type ReportedKind, reportedChecks } from '../engine/reported.ts';
-import { deployedModelIdPattern } from './deployed-model-id.ts';
+import { deployedModelIdPattern } from '../engine/deployed-model-id.ts';
 
 export interface ReportedOutcome {
   deployedModelId: string;

@@ -197,8 +197,15 @@ test('a service that is away is a transient error, after one call', async () => 
   expect(Object.values(vertex.faults.calls().methods).map(({ count }) => count)).toEqual([1]);
 });
 
-test('a split that does not sum to 100 breaks the contract of the API, and is not passed on', async () => {
-  const reply = { name: endpoint, etag: 'E1', trafficSplit: { 101: 60, 102: 30 } };
+test.each([
+  ['a split that does not sum to 100', { trafficSplit: { 101: 60, 102: 30 } }, /must sum to 100.*trafficSplit/s],
+  [
+    'a DeployedModel of a nameless model',
+    { deployedModels: [{ id: '101', model: '@1', modelVersionId: '1', displayName: '' }] },
+    /expected a name.*model/s,
+  ],
+])('%s breaks the contract of the API, and is not passed on', async (_, broken, text) => {
+  const reply = { name: endpoint, etag: 'E1', ...broken };
   const { host, close } = await serve([
     unaryService('google.cloud.aiplatform.v1.EndpointService', { GetEndpoint: () => reply }),
   ]);
@@ -207,7 +214,7 @@ test('a split that does not sum to 100 breaks the contract of the API, and is no
   );
   const reading = vertexEndpoints(clients).read(endpoint);
   await expect(reading).rejects.toMatchObject({ name: 'PermanentError', code: 'internal' });
-  await expect(reading).rejects.toThrow(/must sum to 100.*trafficSplit/s);
+  await expect(reading).rejects.toThrow(text);
   await clients.close();
   await close();
 });

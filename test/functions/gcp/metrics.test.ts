@@ -277,6 +277,11 @@ test('all pages are added up, and codes come as numbers or as classes', async ()
   });
 });
 
+test.each(['__proto__', 'constructor', 'models/7', '9'.repeat(21)])('requests of "%s" are nobody\'s', async (id) => {
+  const [evidence] = await hostile(series({ ...canary, deployed_model_id: id }, [[1, int(3)]]));
+  expect(evidence?.variants).toMatchObject({ 102: { requests: 10 }, [UNATTRIBUTED]: { requests: 3, errors: 0 } });
+});
+
 test.each([
   ['a negative count', int(-5), 'got -5'],
   ['a count that is not exact', int('9007199254740993'), 'got 9007199254740993'],
