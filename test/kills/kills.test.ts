@@ -46,7 +46,9 @@ describe('over SQLite', () => {
 
 /** One after the other. Who fails is heard by the test that waits for it. */
 function begin(name: string, store: (folder: string) => StoreVariables): Trials {
-  const killed = runKills({ kills, seed, project: `kills-${name}`, store });
+  const tell = (done: number): void => console.error(`${name}: ${done} of ${kills} kills`);
+  const progress = KILLS === undefined ? undefined : tell;
+  const killed = runKills({ kills, seed, project: `kills-${name}`, store, progress });
   const afterwards = () => contend({ project: `writers-${name}`, writers, commands, store });
   const contended = killed.then(afterwards, afterwards);
   for (const trial of [killed, contended]) trial.catch(() => {});

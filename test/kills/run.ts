@@ -24,6 +24,7 @@ const AT_WORK_MS = 40;
 /** From the last kill on, all that is under way has to end within this time; ten seconds are usual on an idle machine. */
 const PATIENCE_MS = 400_000;
 const POLL_MS = 100;
+const PROGRESS_MS = 20_000;
 
 export interface KillsOptions {
   kills: number;
@@ -31,6 +32,8 @@ export interface KillsOptions {
   /** A project of its own, so that runs on one Firestore do not meet. */
   project: string;
   store: (folder: string) => StoreVariables;
+  /** Told now and then how many kills were survived so far. */
+  progress?: ((kills: number) => void) | undefined;
 }
 
 export interface KillsReport {
@@ -52,7 +55,7 @@ export interface KillsReport {
   seconds: number;
 }
 
-export async function runKills({ kills, seed, project, store }: KillsOptions): Promise<KillsReport> {
+export async function runKills({ kills, seed, project, store, progress }: KillsOptions): Promise<KillsReport> {
   const startedAt = performance.now();
   await using stack = new AsyncDisposableStack();
   const land = await openLand(project, ENDPOINTS, store);
@@ -66,6 +69,8 @@ export async function runKills({ kills, seed, project, store }: KillsOptions): P
   const patience = new AbortController();
   const surroundings = { land, story, goesOn: () => instances.counts.kills < kills, patience: patience.signal };
   const living = land.estates.map((estate, i) => live(estate, { ...surroundings, random: seededRandom(seed + i + 1) }));
+  const telling = setInterval(() => progress?.(instances.counts.kills), PROGRESS_MS);
+  stack.defer(() => clearInterval(telling));
   // Who fails at once is heard below.
   const all = Promise.all(living);
   await Promise.race([all, kill(instances, kills, seed)]);
