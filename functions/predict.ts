@@ -29,7 +29,7 @@ import { parseReports } from './proxy/report.ts';
 import { createShadow } from './proxy/shadow.ts';
 import { traceContextOf, traceFields } from './proxy/trace-context.ts';
 import type { Tracing } from './proxy/tracing.ts';
-import { bodyBytesMaxOf } from './proxy/upstream.ts';
+import { type AccessTokens, bodyBytesMaxOf } from './proxy/upstream.ts';
 
 export interface PredictDependencies {
   /** None, and none in the configuration, means that nobody gets in. */
@@ -40,7 +40,7 @@ export interface PredictDependencies {
   /** The origin that serves an endpoint, such as `https://us-central1-aiplatform.googleapis.com`. */
   upstreamOrigin(endpoint: ResourceName): string;
   /** Null where the upstream wants no credentials: an emulator. */
-  accessToken: (() => Promise<string>) | null;
+  accessToken: AccessTokens | null;
   /** Publishes to `rollout-evidence`; must have a deadline of its own. */
   publishEvidence(message: EvidenceMessage): Promise<void>;
   now: Clock;
@@ -153,7 +153,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
   const room = createRoom(config.heldBytesMax);
   const answers = createAnswerCounts();
 
-  async function handle(request: DoorRequest, response: ServerResponse, seen: Seen): Promise<void> {
+  function handle(request: DoorRequest, response: ServerResponse, seen: Seen): void | Promise<void> {
     const path = parseProxyPath(request.url ?? '/');
     cors.mark(request, response);
     if (path === null) {
@@ -166,7 +166,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     } else if (request.method !== 'POST') {
       answerError(response, 405, `Ask for :${path.verb} with POST`, { allow: 'POST' });
     } else {
-      await serve(request, response, path, seen);
+      return serve(request, response, path, seen);
     }
   }
 
@@ -176,7 +176,9 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     path: Exclude<ProxyPath, { kind: 'openapi' }>,
     seen: Seen,
   ): Promise<void> {
-    const identified = await identify(request.headers);
+    // Nothing is waited for that is there: each wait costs more than the check before it.
+    const identifying = identify(request.headers);
+    const identified = identifying instanceof Promise ? await identifying : identifying;
     if (identified.kind === 'refused') {
       answerError(response, identified.code, identified.message, identified.headers);
       return;
@@ -191,7 +193,8 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       answerTryLater(response, 429, `"${caller.name}" asks more often than it may`, waitMs);
       return;
     }
-    const target = await findServed(response, path);
+    const finding = findServed(response, path);
+    const target = finding instanceof Promise ? await finding : finding;
     if (target === null) return;
     seen.endpoint = target.endpoint;
     if (caller.endpoints !== '*' && !caller.endpoints.has(target.policy.name)) {
@@ -261,31 +264,31 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     const context = traceContextOf(request.headers);
     const trace = tracing?.begin({ parent: context, verb, endpoint: side.endpoint, caller: caller.name });
     try {
-      seen.deployedModelId = await ask(request, response, {
-        target: side,
-        verb,
-        body: body.bytes,
-        hold,
-        context,
-        trace,
-      });
+      const answered = await ask(request, response, { target: side, verb, body: body.bytes, hold, context, trace });
+      seen.deployedModelId = answered?.deployedModelId ?? null;
     } finally {
       trace?.end({ statusCode: codeOf(response), deployedModelId: seen.deployedModelId });
     }
   }
 
-  async function findServed(
+  /** Answers the caller where there is none. */
+  function findServed(
     response: ServerResponse,
     path: Exclude<ProxyPath, { kind: 'openapi' }>,
-  ): Promise<ServedEndpoint | null> {
-    try {
-      const target = await served.find(path);
+  ): ServedEndpoint | null | Promise<ServedEndpoint | null> {
+    const found = served.find(path);
+    if (found instanceof Promise) return found.then(orNotFound, notKnown);
+    return orNotFound(found);
+
+    function orNotFound(target: ServedEndpoint | null): ServedEndpoint | null {
       if (target === null) {
         const named = path.kind === 'alias' ? `alias "${path.alias}"` : `endpoint "${path.id}" in ${path.location}`;
         answerError(response, 404, `No policy names ${named}; check the path, or write a policy for it`);
       }
       return target;
-    } catch (error) {
+    }
+
+    function notKnown(error: unknown): null {
       log('ERROR', 'The policies cannot be read, so the proxy knows no endpoint yet', { error: String(error) });
       answerTryLater(response, 503, 'The list of endpoints cannot be read now', limits.tryLaterMs);
       return null;

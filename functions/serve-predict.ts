@@ -12,7 +12,7 @@ import { wiredProxy } from './wiring.ts';
 const { environment, ports, observing } = wiredProxy();
 const { vertexPredict } = environment.emulators;
 const config = await readProxyConfig(environment.proxyConfig, environment.proxyKeys);
-const accessToken = vertexPredict === null ? googleAccessTokens() : null;
+const accessToken = vertexPredict === null ? googleAccessTokens(ports.now) : null;
 
 export const predict = createPredict({
   proxyKeys: environment.proxyKeys,

@@ -27,26 +27,35 @@ export interface AnswerCounts {
 
 /** Makes the counts of one instance. The timer is unref'd, and there is none when no requests come. */
 export function createAnswerCounts(intervalMs: number = limits.answersIntervalMs): AnswerCounts {
-  const lines = new Map<string, Line>();
+  /** By endpoint, then by DeployedModel and code: short keys, for they are made for every answer. */
+  const lines = new Map<string | null, Map<string, Line>>();
+  let linesLeft: number = limits.answerLinesMax;
   let timer: NodeJS.Timeout | null = null;
 
   function flush(): void {
     if (timer !== null) clearTimeout(timer);
     timer = null;
-    for (const line of lines.values()) log('INFO', answersMessage, { ...line });
+    for (const ofEndpoint of lines.values()) {
+      for (const line of ofEndpoint.values()) log('INFO', answersMessage, { ...line });
+    }
     lines.clear();
+    linesLeft = limits.answerLinesMax;
+  }
+
+  function add(endpoint: string | null, deployedModelId: string | null, code: number): Line {
+    // A model that makes up codes and names must not make up lines.
+    if (linesLeft === 0) flush();
+    linesLeft -= 1;
+    const line = { endpoint: endpoint ?? nobody, deployedModelId: deployedModelId ?? nobody, code, answers: 0 };
+    let ofEndpoint = lines.get(endpoint);
+    if (ofEndpoint === undefined) lines.set(endpoint, (ofEndpoint = new Map()));
+    ofEndpoint.set(`${deployedModelId} ${code}`, line);
+    return line;
   }
 
   return {
     count(endpoint, deployedModelId, code) {
-      const key = `${endpoint} ${deployedModelId} ${code}`;
-      let line = lines.get(key);
-      if (line === undefined) {
-        // A model that makes up codes and names must not make up lines.
-        if (lines.size >= limits.answerLinesMax) flush();
-        line = { endpoint: endpoint ?? nobody, deployedModelId: deployedModelId ?? nobody, code, answers: 0 };
-        lines.set(key, line);
-      }
+      const line = lines.get(endpoint)?.get(`${deployedModelId} ${code}`) ?? add(endpoint, deployedModelId, code);
       line.answers += 1;
       timer ??= setTimeout(flush, intervalMs).unref();
     },

@@ -19,6 +19,7 @@ import { createSampleBudget, predictionNumbers } from './prediction-sample.ts';
 import type { Shadow } from './shadow.ts';
 import { type TraceContext, traceFields } from './trace-context.ts';
 import type { RequestTrace } from './tracing.ts';
+import type { AccessTokens } from './upstream.ts';
 
 /** What a known caller asks. */
 export interface Asked {
@@ -35,7 +36,7 @@ export interface Asked {
 export interface AskDependencies {
   project: string;
   upstreamOrigin(endpoint: ResourceName): string;
-  accessToken: (() => Promise<string>) | null;
+  accessToken: AccessTokens | null;
   forward: GuardedForward;
   counters: Counters;
   shadow: Shadow;
@@ -45,10 +46,12 @@ export interface AskDependencies {
   streamDeadlineMs: number;
 }
 
-type Live = Outcome & { startedAt: number };
-
-/** Answers the caller in any case; gives the DeployedModel that did, or null. */
-export type Ask = (request: DoorRequest, response: ServerResponse, asked: Asked) => Promise<string | null>;
+/** Answers the caller in any case, and says who did; null when nobody was asked. */
+export type Ask = (
+  request: DoorRequest,
+  response: ServerResponse,
+  asked: Asked,
+) => Promise<{ deployedModelId: string | null } | null>;
 
 /** Makes the way of one instance. */
 export function createAsk(dependencies: AskDependencies): Ask {
@@ -56,26 +59,37 @@ export function createAsk(dependencies: AskDependencies): Ask {
   const mayBeSampled = createSampleBudget(now, limits.sampledAnswersPerSecondMax);
 
   /** From the cache, where that is on and has an answer; else from the model, whose answer then may be kept. */
-  async function ask(request: DoorRequest, response: ServerResponse, asked: Asked): Promise<string | null> {
+  const ask: Ask = (request, response, asked) => {
+    const deadlineMs = asked.verb === 'streamRawPredict' ? dependencies.streamDeadlineMs : dependencies.deadlineMs;
+    return cache === undefined
+      ? askModel(request, response, asked, deadlineMs)
+      : askCache(cache, request, response, asked, deadlineMs);
+  };
+
+  async function askCache(
+    kept: AnswerCache,
+    request: DoorRequest,
+    response: ServerResponse,
+    asked: Asked,
+    deadlineMs: number,
+  ): Promise<Outcome | CachedAnswer | null> {
     const { target, verb, body } = asked;
-    const deadlineMs = verb === 'streamRawPredict' ? dependencies.streamDeadlineMs : dependencies.deadlineMs;
-    if (cache === undefined) return (await askModel(request, response, asked, deadlineMs))?.deployedModelId ?? null;
     const askedAt = now();
     const { headers } = request;
     const alias = target.policy.name;
     const waitMs = deadlineMs / 2;
-    const found = await cache.find({ alias, endpoint: target.endpoint, verb, headers, body, waitMs });
+    const found = await kept.find({ alias, endpoint: target.endpoint, verb, headers, body, waitMs });
     if (found.kind === 'hit') {
       answerHit(response, found.answer);
-      return found.answer.deployedModelId;
+      return found.answer;
     }
-    let live: Live | null = null;
+    let live: Outcome | null = null;
     try {
       live = await askModel(request, response, asked, Math.max(waitMs, deadlineMs - (now() - askedAt)));
     } finally {
       found.settle(live);
     }
-    return live?.deployedModelId ?? null;
+    return live;
   }
 
   /** Null when nothing was asked. */
@@ -84,11 +98,11 @@ export function createAsk(dependencies: AskDependencies): Ask {
     response: ServerResponse,
     { target, verb, body, hold, context, trace }: Asked,
     deadlineMs: number,
-  ): Promise<Live | null> {
-    const startedAt = now();
+  ): Promise<Outcome | null> {
     let token: string | null = null;
     try {
-      token = accessToken === null ? null : await accessToken();
+      const given = accessToken === null ? null : accessToken();
+      token = given instanceof Promise ? await given : given;
     } catch (error) {
       log('ERROR', 'The proxy has no access token to predict with', { error: String(error) });
       answerTryLater(response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
@@ -125,7 +139,15 @@ export function createAsk(dependencies: AskDependencies): Ask {
         ...traceFields(project, trace?.context ?? context),
       });
     }
-    await count(target.endpoint, startedAt, outcome);
+    const { deployedModelId, startedAt, latencyMs, isError, answer } = outcome;
+    let predictions: readonly number[] = [];
+    if (answer !== null && deployedModelId !== null && mayBeSampled(target.endpoint, deployedModelId)) {
+      // The answer leaves the process before it is looked at: no caller waits for this.
+      await setImmediate();
+      predictions = predictionNumbers(answer);
+    }
+    // In one go, so that a request and its predictions are in the same window.
+    counters.count(target.endpoint, { deployedModelId, startedAt, latencyMs, isError, predictions });
     shadow.mirror({
       alias: target.policy.name,
       endpoint: target.endpoint,
@@ -133,21 +155,9 @@ export function createAsk(dependencies: AskDependencies): Ask {
       headers: request.headers,
       isBodyEncoded: request.rawBody === undefined,
       body,
-      answer: outcome.answer,
+      answer,
     });
-    return { ...outcome, startedAt };
-  }
-
-  /** A request and its predictions are counted in one go, so that they are in the same window. */
-  async function count(endpoint: string, startedAt: number, { answer, ...outcome }: Outcome): Promise<void> {
-    const { deployedModelId } = outcome;
-    let predictions: number[] = [];
-    if (answer !== null && deployedModelId !== null && mayBeSampled(endpoint, deployedModelId)) {
-      // The answer leaves the process before it is looked at: no caller waits for this.
-      await setImmediate();
-      predictions = predictionNumbers(answer);
-    }
-    counters.count(endpoint, { ...outcome, startedAt, predictions });
+    return outcome;
   }
 
   return ask;

@@ -12,7 +12,7 @@ export type Reached = 'reached' | 'failed' | 'unknown';
 
 export type Passage =
   /** Ask, and tell what came of it, exactly once. */
-  | { kind: 'open'; settle(reached: Reached): void }
+  | { kind: 'open'; settle: (reached: Reached) => void }
   /** Do not ask; it may be worth it after so long. */
   | { kind: 'broken'; retryAfterMs: number };
 

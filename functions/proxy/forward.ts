@@ -8,7 +8,7 @@ import { limits } from '../engine/limits.ts';
 import type { Clock } from '../engine/ports.ts';
 import type { Reached } from './breaker.ts';
 import { answerError, answerTryLater } from './google-error.ts';
-import { callerHeaders, servedBy } from './headers.ts';
+import { callerHeaders, type ServedBy, servedBy } from './headers.ts';
 import type { Hold } from './held.ts';
 import { predictAnswer, predictError } from './predict-answer.ts';
 
@@ -25,20 +25,24 @@ export interface UpstreamCall {
   hold: Hold;
   /** Answers of up to so many bytes are handed on in the outcome; 0 keeps none. */
   keepBytesMax: number;
+}
+
+export interface Guard {
   /** Asked at most once, when there was no connection, so that nothing was asked of the upstream yet: whether to try again. */
   takeRetry(): boolean;
+  /** Told once, when the exchange is over. */
+  settle(reached: Reached): void;
 }
 
 /** How an exchange went, for the counters. */
 export interface Outcome {
   /** Null when no answer named it. */
   deployedModelId: string | null;
+  startedAt: number;
   /** Up to the first byte of the answer, or to the failure. */
   latencyMs: number;
   /** A 5xx or a failure on the way; not a 4xx, and not a caller who left. */
   isError: boolean;
-  /** Whether the way to the model holds. A failure that names its DeployedModel is the model's own, and reached it. */
-  reached: Reached;
   /** What went wrong on the way, for the log; null when the upstream gave a whole answer. */
   failure: string | null;
   /** The model's own bytes, for sampling; null unless a whole 2xx answer within `keepBytesMax`. */
@@ -56,15 +60,21 @@ export interface Sent {
 export function forward(
   dispatcher: Dispatcher,
   call: UpstreamCall,
+  guard: Guard,
   response: ServerResponse,
   now: Clock,
 ): Promise<Outcome> {
-  return new Promise((resolve) => new Exchange(dispatcher, call, response, now, resolve).dispatch());
+  return new Promise((resolve) => new Exchange(dispatcher, call, guard, response, now, resolve).dispatch());
 }
+
+const shortBytesMax = 16_384;
+
+const nobody: ServedBy = { deployedModelId: null, model: null, modelVersionId: null };
 
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #dispatcher: Dispatcher;
   readonly #call: UpstreamCall;
+  readonly #guard: Guard;
   readonly #response: ServerResponse;
   readonly #now: Clock;
   readonly #resolve: (outcome: Outcome) => void;
@@ -76,6 +86,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #size = 0;
   #status = 0;
   #headers: IncomingHttpHeaders = {};
+  #servedBy: ServedBy = nobody;
   #latencyMs: number | null = null;
   #isRetry = false;
   #isOver = false;
@@ -83,18 +94,20 @@ class Exchange implements Dispatcher.DispatchHandler {
   constructor(
     dispatcher: Dispatcher,
     call: UpstreamCall,
+    guard: Guard,
     response: ServerResponse,
     now: Clock,
     resolve: (outcome: Outcome) => void,
   ) {
     this.#dispatcher = dispatcher;
     this.#call = call;
+    this.#guard = guard;
     this.#response = response;
     this.#now = now;
     this.#resolve = resolve;
     this.#startedAt = now();
     this.#timer = setTimeout(() => this.#deadlinePassed(), call.deadlineMs);
-    response.once('close', this.#onClose);
+    response.on('close', this.#onClose);
   }
 
   dispatch(): void {
@@ -113,6 +126,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#latencyMs = this.#now() - this.#startedAt;
     this.#status = status;
     this.#headers = headers;
+    this.#servedBy = servedBy(headers);
     if (isRefusalOfTheProxy(status, headers)) {
       this.#fail(
         502,
@@ -168,7 +182,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
     // Without a connection nothing was asked, and asking again is safe; a connection that broke may have been heard.
     const isUnconnected = this.#controller === null;
-    if (isUnconnected && !this.#isRetry && this.#call.takeRetry()) {
+    if (isUnconnected && !this.#isRetry && this.#guard.takeRetry()) {
       this.#isRetry = true;
       // Not from inside: undici clears away the failed connection first.
       setImmediate(() => this.#isOver || this.dispatch());
@@ -184,8 +198,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #answerPredict(): void {
     const [only] = this.#chunks;
     const answer = this.#chunks.length === 1 && only !== undefined ? only : Buffer.concat(this.#chunks, this.#size);
-    const body =
-      this.#status < 400 ? predictAnswer(answer, servedBy(this.#headers)) : predictError(this.#status, answer);
+    const body = this.#status < 400 ? predictAnswer(answer, this.#servedBy) : predictError(this.#status, answer);
     if (body === null) {
       this.#fail(
         502,
@@ -193,13 +206,13 @@ class Exchange implements Dispatcher.DispatchHandler {
       );
       return;
     }
-    const headers = {
-      ...callerHeaders(this.#headers),
-      'content-type': 'application/json; charset=utf-8',
-      'content-length': String(body.length),
-    };
+    const headers = callerHeaders(this.#headers);
+    headers['content-type'] = 'application/json; charset=utf-8';
+    headers['content-length'] = String(body.length);
     this.#response.writeHead(this.#status, headers);
-    this.#response.end(body);
+    // Every byte is a character of latin1, and Node writes a short text in one piece with the head before it.
+    if (body.length <= shortBytesMax) this.#response.end(body.toString('latin1'), 'latin1');
+    else this.#response.end(body);
     const sent = this.#status === 200 ? { headers, body } : null;
     this.#finish(this.#status >= 500, null, { answer: this.#keptAnswer(), sent });
   }
@@ -243,10 +256,11 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#isOver = true;
     clearTimeout(this.#timer);
     this.#response.off('close', this.#onClose);
-    const { deployedModelId } = servedBy(this.#headers);
+    const { deployedModelId } = this.#servedBy;
+    this.#guard.settle(reachedBy(this.#status, deployedModelId, isBroken));
     this.#resolve({
       deployedModelId,
-      reached: reachedBy(this.#status, deployedModelId, isBroken),
+      startedAt: this.#startedAt,
       latencyMs: Math.max(0, this.#latencyMs ?? this.#now() - this.#startedAt),
       isError,
       failure,

@@ -3,38 +3,33 @@ import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { limits } from '../engine/limits.ts';
 import type { Clock } from '../engine/ports.ts';
-import { createBreakers, type Reached } from './breaker.ts';
+import { createBreakers } from './breaker.ts';
 import { forward, type Outcome, type UpstreamCall } from './forward.ts';
 import { answerTryLater } from './google-error.ts';
 import { createRetryBudget, type RetryBudget } from './rate.ts';
 
+/** Null where nothing was asked upstream. */
 export type GuardedForward = (
   endpoint: string,
-  call: Omit<UpstreamCall, 'takeRetry'>,
+  call: UpstreamCall,
   response: ServerResponse,
-) => Promise<Outcome | null>;
+) => Promise<Outcome> | null;
 
-/** Makes the forward() of one instance. It answers the caller in any case; null means that nothing was asked upstream. */
+/** Makes the forward() of one instance. It answers the caller in any case. */
 export function createGuardedForward(dispatcher: Dispatcher, now: Clock): GuardedForward {
   const passageTo = createBreakers(now);
   const budgets = new Map<string, RetryBudget>();
 
-  return async (endpoint, call, response) => {
+  return (endpoint, call, response) => {
     const passage = passageTo(endpoint);
     if (passage.kind === 'broken') {
       answerTryLater(response, 503, 'The upstream fails on nearly every request', passage.retryAfterMs);
       return null;
     }
-    const budget = budgets.get(endpoint) ?? createRetryBudget(limits.retryRatio, limits.retriesSavedMax);
-    budgets.set(endpoint, budget);
+    let budget = budgets.get(endpoint);
+    if (budget === undefined)
+      budgets.set(endpoint, (budget = createRetryBudget(limits.retryRatio, limits.retriesSavedMax)));
     budget.attempted();
-    let reached: Reached = 'unknown';
-    try {
-      const outcome = await forward(dispatcher, { ...call, takeRetry: () => budget.takeRetry() }, response, now);
-      reached = outcome.reached;
-      return outcome;
-    } finally {
-      passage.settle(reached);
-    }
+    return forward(dispatcher, call, { takeRetry: budget.takeRetry, settle: passage.settle }, response, now);
   };
 }

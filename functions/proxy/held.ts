@@ -13,22 +13,30 @@ export interface Hold {
 
 /** Makes the room of one instance. */
 export function createRoom(bytesMax: number): () => Hold {
-  let held = 0;
-  return () => {
-    let own = 0;
-    return {
-      take(bytes) {
-        if (held + bytes > bytesMax) return false;
-        held += bytes;
-        own += bytes;
-        return true;
-      },
-      release() {
-        held -= own;
-        own = 0;
-      },
-    };
-  };
+  const room = { free: bytesMax };
+  return () => new Share(room);
+}
+
+/** A class, for one is made for every request. */
+class Share implements Hold {
+  readonly #room: { free: number };
+  #own = 0;
+
+  constructor(room: { free: number }) {
+    this.#room = room;
+  }
+
+  take(bytes: number): boolean {
+    if (bytes > this.#room.free) return false;
+    this.#room.free -= bytes;
+    this.#own += bytes;
+    return true;
+  }
+
+  release(): void {
+    this.#room.free += this.#own;
+    this.#own = 0;
+  }
 }
 
 /**

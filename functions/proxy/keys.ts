@@ -21,7 +21,8 @@ export function createKeyCheck(keys: readonly ProxyKey[], now: Clock): (key: str
   const known = keys.map((key) => ({ ...key, digest: Buffer.from(key.sha256, 'hex') }));
   return (key) => {
     if (key.length > keyCharactersMax) return { kind: 'unknown' };
-    const digest = hash('sha256', key, 'buffer');
+    // By way of hex, for which Node takes half the time that it takes for a buffer.
+    const digest = Buffer.from(hash('sha256', key), 'hex');
     let found: ProxyKey | null = null;
     // Every key is compared, in constant time each: the time taken says nothing of which one was close.
     for (const candidate of known) {

@@ -11,18 +11,18 @@ export type ProxyPath =
   /** The alias is a policy's name. */
   | { kind: 'alias'; alias: string; verb: Verb };
 
+const predictPath =
+  /^\/v1\/(?:endpoints\/([^/]+)|projects\/[^/]+\/locations\/([^/]+)\/endpoints\/([^/]+)):([a-zA-Z]+)$/;
+
 /** Parses a request's target, query and all; null when nothing is served there. The query is not looked at. */
 export function parseProxyPath(target: string): ProxyPath | null {
   const path = decoded(target);
   if (path === '/openapi.json') return { kind: 'openapi' };
-  const colon = path.lastIndexOf(':');
-  const verb = verbs.find((name) => name === path.slice(colon + 1));
-  if (colon === -1 || verb === undefined) return null;
-  const [root, v1, first, second, third, fourth, fifth, sixth, ...rest] = path.slice(0, colon).split('/');
-  if (root !== '' || v1 !== 'v1' || rest.length > 0 || !second) return null;
-  if (first === 'endpoints' && third === undefined) return { kind: 'alias', alias: second, verb };
-  if (first !== 'projects' || third !== 'locations' || fifth !== 'endpoints' || !fourth || !sixth) return null;
-  return { kind: 'endpoint', location: fourth, id: sixth, verb };
+  const [, alias, location, id, name] = predictPath.exec(path) ?? [];
+  const verb = verbs.find((known) => known === name);
+  if (verb === undefined) return null;
+  if (alias !== undefined) return { kind: 'alias', alias, verb };
+  return location === undefined || id === undefined ? null : { kind: 'endpoint', location, id, verb };
 }
 
 function decoded(target: string): string {

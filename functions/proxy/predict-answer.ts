@@ -13,15 +13,19 @@ export function predictAnswer(answer: Buffer, servedBy: ServedBy): Buffer | null
   const first = skipSpace(answer, 0, 1);
   const last = skipSpace(answer, answer.length - 1, -1);
   if (answer[first] !== openBrace || answer[last] !== closeBrace || last <= first) return null;
-  const names = JSON.stringify({
-    deployedModelId: servedBy.deployedModelId ?? undefined,
-    model: servedBy.model ?? undefined,
-    modelVersionId: servedBy.modelVersionId ?? undefined,
-  });
-  if (names === '{}') return answer;
+  const { deployedModelId, model, modelVersionId } = servedBy;
+  let names = '';
+  if (deployedModelId !== null) names += `,"deployedModelId":${JSON.stringify(deployedModelId)}`;
+  if (model !== null) names += `,"model":${JSON.stringify(model)}`;
+  if (modelVersionId !== null) names += `,"modelVersionId":${JSON.stringify(modelVersionId)}`;
+  if (names === '') return answer;
   // Last, so that a model that names itself does not hide what Vertex said.
   const isEmpty = skipSpace(answer, first + 1, 1) === last;
-  return Buffer.concat([answer.subarray(0, last), Buffer.from(isEmpty ? names.slice(1) : `,${names.slice(1)}`)]);
+  const end = `${isEmpty ? names.slice(1) : names}}`;
+  const whole = Buffer.allocUnsafe(last + Buffer.byteLength(end));
+  answer.copy(whole, 0, 0, last);
+  whole.write(end, last);
+  return whole;
 }
 
 /** An error of `:predict`: Google's JSON as it came, or the model's own words inside Google's JSON. */

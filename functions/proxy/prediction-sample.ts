@@ -9,18 +9,19 @@ export type SampleBudget = (endpoint: string, deployedModelId: string) => boolea
 
 /** Makes a budget that says yes to each variant's first answers in each second of the clock, and no to the rest. */
 export function createSampleBudget(now: Clock, answersPerSecondMax: number): SampleBudget {
-  const spent = new Map<string, number>();
+  const spentBy = new Map<string, Map<string, number>>();
   let second = Number.NEGATIVE_INFINITY;
   return (endpoint, deployedModelId) => {
     const current = Math.floor(now() / 1000);
     if (current !== second) {
       second = current;
-      spent.clear();
+      spentBy.clear();
     }
-    const key = `${endpoint} ${deployedModelId}`;
-    const count = spent.get(key) ?? 0;
+    let spent = spentBy.get(endpoint);
+    if (spent === undefined) spentBy.set(endpoint, (spent = new Map()));
+    const count = spent.get(deployedModelId) ?? 0;
     if (count >= answersPerSecondMax) return false;
-    spent.set(key, count + 1);
+    spent.set(deployedModelId, count + 1);
     return true;
   };
 }

@@ -25,7 +25,7 @@ export interface RetryBudget {
   /** A first attempt, which earns a part of a retry. */
   attempted(): void;
   /** Takes a retry, if enough was earned. */
-  takeRetry(): boolean;
+  takeRetry: () => boolean;
 }
 
 /** Grants retries as a share of first attempts, so that trying again never becomes the load that keeps an upstream down. */

@@ -15,6 +15,7 @@ import { servedBy, upstreamHeaders } from './headers.ts';
 import { endpointNameSchema } from './pin.ts';
 import { predictionNumbers } from './prediction-sample.ts';
 import { traceContextOf } from './trace-context.ts';
+import type { AccessTokens } from './upstream.ts';
 
 /** The check that reads the differences: `from: reported`, by rate. A trial is a request, a hit one answered differently. */
 export const shadowCheck = 'shadow-differs';
@@ -59,7 +60,7 @@ export interface Mirrored {
 export interface ShadowDependencies {
   rules: readonly ShadowRule[];
   upstreamOrigin(endpoint: ResourceName): string;
-  accessToken: (() => Promise<string>) | null;
+  accessToken: AccessTokens | null;
   counters: Pick<Counters, 'count' | 'countReported'>;
   now: Clock;
   /** In [0, 1). */

@@ -13,6 +13,7 @@ import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
 import type { TraceContext } from './trace-context.ts';
 import type { Tracing, TracingConfig } from './tracing.ts';
+import type { AccessTokens } from './upstream.ts';
 
 /** Google's own receiver, which wants the token that predictions are asked with. */
 const googleHost = 'telemetry.googleapis.com';
@@ -20,14 +21,17 @@ const googleHost = 'telemetry.googleapis.com';
 /** Makes the tracing of one process. Nothing is registered globally: other libraries' spans are not ours to send. */
 export function createTracing(
   { url, share, serviceName }: TracingConfig,
-  accessToken: (() => Promise<string>) | null,
+  accessToken: AccessTokens | null,
   project: string,
 ): Tracing {
   const isGoogle = accessToken !== null && new URL(url).hostname === googleHost;
   // A factory must not throw; without a token the receiver says what is wrong.
   const authorized = async (): Promise<Record<string, string>> => {
-    const token = await accessToken?.().catch(() => '');
-    return { authorization: `Bearer ${token ?? ''}` };
+    try {
+      return { authorization: `Bearer ${(await accessToken?.()) ?? ''}` };
+    } catch {
+      return { authorization: 'Bearer' };
+    }
   };
   const exporter = new OTLPTraceExporter({
     url,

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { isSafeToFetch } from './safe-url.ts';
 import type { TraceContext } from './trace-context.ts';
+import type { AccessTokens } from './upstream.ts';
 
 export const tracingConfigSchema = z.strictObject({
   /** Takes OTLP over HTTP, such as http://localhost:4318/v1/traces, or Google's https://telemetry.googleapis.com/v1/traces. */
@@ -51,7 +52,7 @@ export interface Tracing {
 /** Opens what the configuration wants; undefined without. OpenTelemetry is loaded by none but who wants it. */
 export async function openTracing(
   config: TracingConfig | null,
-  accessToken: (() => Promise<string>) | null,
+  accessToken: AccessTokens | null,
   project: string,
 ): Promise<Tracing | undefined> {
   return config === null ? undefined : (await import('./spans.ts')).createTracing(config, accessToken, project);

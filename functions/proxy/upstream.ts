@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { endpointKey, type ResourceName } from '../../machines/rollout/resource-name.ts';
 import { limits } from '../engine/limits.ts';
+import type { Clock } from '../engine/ports.ts';
 import { endpointNameSchema } from './pin.ts';
 
 const dedicatedSchema = z.strictObject({
@@ -45,19 +46,34 @@ export function bodyBytesMaxOf(
   return ({ location, id }) => (own.has(`${location}~${id}`) ? limits.predictDedicatedBytesMax : sharedMax);
 }
 
+/** Gives a token that is good for a while; a promise of one only when it must be fetched, which may reject. */
+export type AccessTokens = () => string | Promise<string>;
+
+/** Google's library gives none that expires within five minutes. */
+const tokenKeepMs = 60_000;
+
 /**
- * Makes the source of access tokens, from the service account the function runs as. The library is loaded at the first
- * call and keeps a token until shortly before it expires. Rejects when there are no credentials, or not in time.
+ * Makes the source of access tokens, from the service account the function runs as. The library, loaded at the first call,
+ * is asked once a minute. Rejects when there are no credentials, or not in time.
  */
-export function googleAccessTokens(): () => Promise<string> {
+export function googleAccessTokens(now: Clock): AccessTokens {
   let auth: Promise<{ getAccessToken(): Promise<string | null | undefined> }> | null = null;
-  return async () => {
+  let kept = { token: '', at: Number.NEGATIVE_INFINITY };
+
+  async function fetchToken(): Promise<string> {
     auth ??= import('google-auth-library').then(
       ({ GoogleAuth }) => new GoogleAuth({ scopes: ['https://www.googleapis.com/auth/cloud-platform'] }),
     );
     const token = await inTime((await auth).getAccessToken());
     if (!token) throw new Error('Google gave no access token; run the proxy as a service account that may predict');
+    kept = { token, at: now() };
     return token;
+  }
+
+  return () => {
+    const ageMs = now() - kept.at;
+    // A clock that was set back says nothing of its age.
+    return ageMs >= 0 && ageMs < tokenKeepMs ? kept.token : fetchToken();
   };
 }
 

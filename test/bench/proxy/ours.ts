@@ -19,8 +19,7 @@ export function ours(upstream: string): PredictHandler {
     }),
     policies: { list: () => Promise.resolve({ policies: [parsed.policy], problems: [] }) },
     upstreamOrigin: () => upstream,
-    // A token is kept, so that asking for it is a promise that is fulfilled.
-    accessToken: () => Promise.resolve('ya29.token'),
+    accessToken: () => 'ya29.token',
     publishEvidence: (message) => Promise.resolve(void JSON.stringify(message)),
     now: Date.now,
     instanceId: randomUUID(),

@@ -37,7 +37,7 @@ async function open(upstream: Listening, failingConnections: number) {
       hold: createRoom(1e6)(),
       keepBytesMax: 0,
     };
-    void forward('one', call, response).then((outcome) => outcomes.push(outcome));
+    void forward('one', call, response)?.then((outcome) => outcomes.push(outcome));
   });
   closing.push(upstream, { [Symbol.asyncDispose]: () => agent.destroy() }, door);
   const ask = async () => (await fetch(door.origin)).status;
@@ -62,7 +62,9 @@ describe('a request', () => {
     expect(connections()).toBe(2);
     expect(await ask()).toBe(503);
     expect(connections()).toBe(3);
-    expect(outcomes.map((outcome) => outcome?.reached)).toEqual(['failed', 'failed']);
+    expect(outcomes.map((outcome) => outcome?.failure)).toEqual(
+      Array(2).fill('The upstream cannot be reached (ECONNREFUSED)'),
+    );
   });
 
   it('that was heard is never sent again', async () => {
@@ -73,6 +75,6 @@ describe('a request', () => {
     });
     const { ask, outcomes } = await open(upstream, 0);
     expect(await ask()).toBe(502);
-    expect([asked, outcomes.map((outcome) => outcome?.reached)]).toEqual([1, ['failed']]);
+    expect([asked, outcomes.map((outcome) => outcome?.isError)]).toEqual([1, [true]]);
   });
 });

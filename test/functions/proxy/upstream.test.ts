@@ -1,0 +1,50 @@
+/** With which token does the proxy ask, and how often is one fetched? Google's library asks a metadata server on this machine. */
+import { afterEach, expect, it, vi } from 'vitest';
+import { googleAccessTokens } from '../../../functions/proxy/upstream.ts';
+import { type Listening, listen } from './proxy-world.ts';
+
+afterEach(() => vi.unstubAllEnvs());
+
+/** As on Cloud Run: no credentials but the metadata server's. */
+function runBeside(server: Listening): void {
+  vi.stubEnv('METADATA_SERVER_DETECTION', 'assume-present');
+  vi.stubEnv('GCE_METADATA_HOST', new URL(server.origin).host);
+  vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', undefined);
+  vi.stubEnv('HOME', '/nowhere');
+}
+
+it('a token is fetched once, and kept for a minute; then the library is asked, which keeps it longer', async () => {
+  let fetched = 0;
+  await using metadata = await listen((request, response) => {
+    if (request.url?.includes('/token')) fetched += 1;
+    response.writeHead(200, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
+    response.end(JSON.stringify({ access_token: `ya29.${fetched}`, expires_in: 3600, token_type: 'Bearer' }));
+  });
+  runBeside(metadata);
+  let at = 0;
+  const accessToken = googleAccessTokens(() => at);
+  expect(await accessToken()).toBe('ya29.1');
+  at += 59_999;
+  expect(accessToken()).toBe('ya29.1');
+  at += 1;
+  const again = accessToken();
+  expect(again).toBeInstanceOf(Promise);
+  expect(await again).toBe('ya29.1');
+  expect(fetched).toBe(1);
+  // A clock that was set back makes no token younger.
+  at -= 3_600_000;
+  expect(accessToken()).toBeInstanceOf(Promise);
+});
+
+it('without credentials it rejects, and goes on trying', async () => {
+  let isDown = true;
+  await using metadata = await listen((_request, response) => {
+    response.writeHead(isDown ? 404 : 200, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
+    response.end(JSON.stringify({ access_token: 'ya29.1', expires_in: 3600, token_type: 'Bearer' }));
+  });
+  runBeside(metadata);
+  const accessToken = googleAccessTokens(() => 0);
+  await expect(accessToken()).rejects.toThrow(/Not Found/);
+  isDown = false;
+  expect(await accessToken()).toBe('ya29.1');
+});
