@@ -7,6 +7,7 @@ import { type TraceContext, traceparentOf } from './trace-context.ts';
 const requestHeaders = ['accept', 'content-type'] as const;
 /** Where the other end may read the body as it is said to be. */
 const encodingHeaders = ['accept-encoding', 'content-encoding'] as const;
+const passedOnHeaders = [...requestHeaders, ...encodingHeaders];
 
 const vertexHeaders = [
   'x-vertex-ai-deployed-model-id',
@@ -62,7 +63,7 @@ export function upstreamHeaders(headers: IncomingHttpHeaders, shape: RequestShap
  */
 export function overlongHeader(headers: IncomingHttpHeaders): string | null {
   const isOverlong = (name: string): boolean => (headers[name]?.length ?? 0) > limits.passedHeaderCharactersMax;
-  return [...requestHeaders, ...encodingHeaders].find(isOverlong) ?? null;
+  return passedOnHeaders.find(isOverlong) ?? null;
 }
 
 /** The headers that go back to the caller. */
