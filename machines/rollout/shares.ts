@@ -79,7 +79,8 @@ export function weigh({ context, event }: Moment): Update {
   const source = sourceOf(event.evidence);
   const verdict = judge(tally, source, policy.analysis, {
     at: event.at,
-    percent: percentAt(context, stepIndex),
+    // Not the step's, which may not be in effect yet: then these are still the requests of the share before.
+    percent: context.traffic.confirmed?.[context.canaryId] ?? 0,
     nextPercent: policy.steps[stepIndex + 1]?.percent ?? null,
     maxExcessErrors: policy.exposure.maxExcessErrors,
   });

@@ -47,8 +47,11 @@ describe('evidence', () => {
     expect(reasons.map(({ text }) => text.includes('25 %'))).toEqual([true, true]);
   });
 
-  it('is judged by the share that is in effect', () => {
-    const half = onFirstStep().after(12).monitored(good, good);
+  it.for([
+    ['', onFirstStep],
+    [', not by one that is wanted', () => onFirstStep().when(promotedFully)],
+  ] as const)('is judged by the share that is in effect%s', ([, begin]) => {
+    const half = begin().after(12).monitored(good, good);
     const mismatch = half.rollout.context.verdicts.monitoring?.reasons.find(({ check }) => check === 'sampleRatio');
     expect(mismatch?.numbers).toMatchObject({ intended: 0.05, observed: 0.5 });
   });
