@@ -3,7 +3,7 @@ import { nth } from '../nth.ts';
 import type { VariantCounts } from '../analysis/evidence.ts';
 import { quantileMs } from '../analysis/evidence.ts';
 import type { Context } from './context.ts';
-import { holdSecondsOf, stableOf } from './moment.ts';
+import { confirmedPercent, holdSecondsOf, stableOf } from './moment.ts';
 import type { StoredRollout } from './snapshot.ts';
 import type { Split } from './split.ts';
 import type { RolloutState, RolloutView, VariantView } from './view.ts';
@@ -34,9 +34,9 @@ export function placeOf({ value }: StoredRollout): string {
   return value.pause === 'paused' ? `${path(progress)}, paused` : path(progress);
 }
 
-/** The canary's share as it was last confirmed. */
+/** The share of a rollout's canary, as it was last confirmed. */
 export function percentOf({ context }: StoredRollout): number {
-  return context.traffic.confirmed?.[context.canaryId] ?? 0;
+  return confirmedPercent(context);
 }
 
 export function viewOf(rollout: StoredRollout): RolloutView {

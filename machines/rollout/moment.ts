@@ -66,6 +66,11 @@ export function holdSecondsOf(context: Context): number {
   return currentStep(context)?.holdSeconds ?? 0;
 }
 
+/** The canary's share as it was last confirmed; 0 before any was. */
+export function confirmedPercent({ traffic, canaryId }: Context): number {
+  return traffic.confirmed?.[canaryId] ?? 0;
+}
+
 /** The canary's share at a step; none before the first. */
 export function percentAt({ policy }: Context, stepIndex: number): number {
   return policy.steps[stepIndex]?.percent ?? 0;

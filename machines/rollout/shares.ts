@@ -5,7 +5,7 @@ import { addEvidence, beginStep, isShared, refusal, type Roles, sourceOf } from 
 import type { Context } from './context.ts';
 import type { RolloutEvent } from './events.ts';
 import { machineLimits } from './limits.ts';
-import { doubt, freezeOf, type Moment, percentAt, stableOf, stableWithin } from './moment.ts';
+import { confirmedPercent, doubt, freezeOf, type Moment, percentAt, stableOf, stableWithin } from './moment.ts';
 import { isSameSplit, type Split, splitWithCanary } from './split.ts';
 import { noTrouble, type Update } from './update.ts';
 
@@ -25,7 +25,7 @@ export function adoptFound({ context, event }: Moment): Update {
 
 /** A pause while a share is being raised: wants the highest step that is not above what was confirmed (law 5). */
 export function stepBack({ context, event }: Moment): Update {
-  const confirmed = context.traffic.confirmed?.[context.canaryId] ?? 0;
+  const confirmed = confirmedPercent(context);
   const held = context.policy.steps.findLastIndex(({ percent }) => percent <= confirmed);
   // Somebody else may have given it more than we want.
   const stepIndex = Math.min(context.stepIndex, held);
@@ -80,7 +80,7 @@ export function weigh({ context, event }: Moment): Update {
   const verdict = judge(tally, source, policy.analysis, {
     at: event.at,
     // Not the step's, which may not be in effect yet: then these are still the requests of the share before.
-    percent: context.traffic.confirmed?.[context.canaryId] ?? 0,
+    percent: confirmedPercent(context),
     nextPercent: policy.steps[stepIndex + 1]?.percent ?? null,
     maxExcessErrors: policy.exposure.maxExcessErrors,
   });
