@@ -129,6 +129,10 @@ export const limits = {
   sampledAnswersPerSecondMax: 20,
   /** Parsing so much takes about half a millisecond, for which other callers wait. Larger answers are not sampled. */
   sampledAnswerBytesMax: 64 * 1024,
+  /** In so many pieces; each takes memory of its own, however small. */
+  sampledAnswerPiecesMax: 64,
+  /** What a piece of a body or an answer takes at least, as Node hands it on. */
+  pieceBytesMin: 512,
   /** Requests under way in one instance of the proxy, each with its connection upstream. Beyond, queueing helps nobody. */
   predictInFlightMax: 4096,
   /** Where nobody knows when it will be better: soon enough for a person, and rare enough for a crowd. */

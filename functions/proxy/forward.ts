@@ -88,6 +88,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #headers: IncomingHttpHeaders = {};
   #servedBy: ServedBy = nobody;
   #latencyMs: number | null = null;
+  #isKept = true;
   #isRetry = false;
   #isOver = false;
 
@@ -144,8 +145,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#isOver) return;
     this.#size += chunk.length;
     if (!this.#call.isPredict) {
-      if (this.#size <= this.#call.keepBytesMax) this.#chunks.push(chunk);
-      else this.#chunks.length = 0;
+      this.#keep(chunk);
       if (this.#response.write(chunk)) return;
       controller.pause();
       this.#response.once('drain', () => controller.resume());
@@ -217,9 +217,17 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#finish(this.#status >= 500, null, { answer: this.#keptAnswer(), sent });
   }
 
+  /** For the sample alone: what is too large, in too many pieces, or finds no room, is not kept at all. */
+  #keep(chunk: Buffer): void {
+    const isShort = this.#size <= this.#call.keepBytesMax && this.#chunks.length < limits.sampledAnswerPiecesMax;
+    this.#isKept &&= isShort && this.#call.hold.take(chunk.length);
+    if (this.#isKept) this.#chunks.push(chunk);
+    else this.#chunks.length = 0;
+  }
+
   #keptAnswer(): readonly Buffer[] | null {
-    const isKept = this.#status < 300 && this.#size > 0 && this.#size <= this.#call.keepBytesMax;
-    return isKept ? this.#chunks : null;
+    const isWanted = this.#status < 300 && this.#size > 0 && this.#size <= this.#call.keepBytesMax;
+    return isWanted && this.#isKept ? this.#chunks : null;
   }
 
   #deadlinePassed(): void {

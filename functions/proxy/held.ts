@@ -3,10 +3,11 @@
  * answer that its caller does not read is held until it is read or too old.
  */
 import type { ServerResponse } from 'node:http';
+import { limits } from '../engine/limits.ts';
 
 /** What one exchange holds. */
 export interface Hold {
-  /** False when there is no room; then nothing was taken. */
+  /** Takes room for a piece of so many bytes. False when there is none; then nothing was taken. */
   take(bytes: number): boolean;
   release(): void;
 }
@@ -27,9 +28,11 @@ class Share implements Hold {
   }
 
   take(bytes: number): boolean {
-    if (bytes > this.#room.free) return false;
-    this.#room.free -= bytes;
-    this.#own += bytes;
+    // Else a megabyte of crumbs, each a chunk of its own, would take hundreds.
+    const taken = Math.max(bytes, limits.pieceBytesMin);
+    if (taken > this.#room.free) return false;
+    this.#room.free -= taken;
+    this.#own += taken;
     return true;
   }
 

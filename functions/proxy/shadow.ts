@@ -217,13 +217,13 @@ function isNear(a: number, b: number, tolerance: number): boolean {
   return Math.abs(a - b) <= tolerance * Math.max(1, Math.abs(a), Math.abs(b));
 }
 
-/** The whole body; null when it is larger, and then the connection is given up. Rejects when it breaks off. */
+/** The whole body; null when it is larger, or in crumbs, and then the connection is given up. Rejects when it breaks off. */
 async function readUpTo(body: AsyncIterable<Buffer>, bytesMax: number): Promise<Buffer[] | null> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of body) {
     size += chunk.length;
-    if (size > bytesMax) return null;
+    if (size > bytesMax || chunks.length >= limits.sampledAnswerPiecesMax) return null;
     chunks.push(chunk);
   }
   return chunks;

@@ -49,7 +49,7 @@ export function bodyBytesMaxOf(
 /** Gives a token that is good for a while; a promise of one only when it must be fetched, which may reject. */
 export type AccessTokens = () => string | Promise<string>;
 
-/** Google's library gives none that expires within five minutes. */
+/** Neither Google's library nor the metadata server keeps a token for longer than until five minutes before its end. */
 const tokenKeepMs = 60_000;
 
 /**

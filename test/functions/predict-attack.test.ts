@@ -58,7 +58,7 @@ describe('memory', () => {
     timeout: 30_000,
   }, async () => {
     const megabyte = 'x'.repeat(1024 * 1024);
-    await using world = await startWorld(() => undefined, { config: config({ heldBytesMax: 10 * 1024 * 1024 }) });
+    await using world = await startWorld(() => undefined, { config: config({ heldBytesMax: 10.5 * 1024 * 1024 }) });
     const leaving = new AbortController();
     const waiting = Array.from({ length: 10 }, () =>
       fetch(`${world.origin}${longPath}:rawPredict`, {
@@ -84,9 +84,44 @@ describe('memory', () => {
     await vi.waitFor(() => expect(world.received).toHaveLength(11), { timeout: 10_000 });
   });
 
+  const leastHeld = config({ heldBytesMax: limits.predictAnswerBytesMax });
+  /** More than it has room for, of one byte each. */
+  const crumbsMany = 22_000;
+
+  it('is not taken by a body of crumbs, each of which takes more than its byte', async () => {
+    await using world = await startWorld(undefined, { config: leastHeld });
+    const socket = dial(world.origin);
+    const lines = [`POST ${longPath}:rawPredict HTTP/1.1`, 'host: proxy', `x-goog-api-key: ${goodKey}`];
+    socket.write([...lines, 'connection: close', 'transfer-encoding: chunked', '', ''].join('\r\n'));
+    socket.write(`${'1\r\n1\r\n'.repeat(crumbsMany)}0\r\n\r\n`);
+    let got = '';
+    for await (const chunk of socket) got += String(chunk);
+    expect(got).toMatch(/^HTTP\/1.1 503 .*The proxy holds as many bytes as it can/s);
+    expect(world.received).toEqual([]);
+    expect((await world.post(`${longPath}:rawPredict`)).status).toBe(200);
+  });
+
+  it('is not taken by an answer of crumbs, which is passed on where that needs no room', async () => {
+    const crumbs: Model = (_received, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', ...servedBySeven });
+      response.write('{"predictions":[');
+      for (let i = 0; i < crumbsMany; i += 1) response.write('1,');
+      response.end('1]}');
+    };
+    await using world = await startWorld(crumbs, { config: leastHeld });
+    expect((await world.post(`${longPath}:predict`)).status).toBe(503);
+    const passedOn = await world.post(`${longPath}:rawPredict`);
+    expect([passedOn.status, (await passedOn.text()).length]).toEqual([200, 2 * crumbsMany + 19]);
+    await world.handler.flush();
+    // Neither was sampled.
+    expect(world.published.flatMap(({ variants }) => Object.values(variants)).map((one) => one.predictions)).toEqual(
+      world.published.map(() => undefined),
+    );
+  });
+
   it('of answers counts too, and what finds no room is no fault of the model', async () => {
     await using world = await startWorld(large, {
-      config: config({ heldBytesMax: limits.predictAnswerBytesMax }),
+      config: leastHeld,
       bounds: { answerDeadlineMs: 5000 },
     });
     const reader = dial(world.origin);
