@@ -138,7 +138,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
     if (this.#call.isPredict) return;
     this.#response.writeHead(status, callerHeaders(headers));
-    this.#response.flushHeaders();
+    // A body of known length follows at once, and takes the head along.
+    if (headers['content-length'] === undefined) this.#response.flushHeaders();
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
