@@ -15,11 +15,11 @@ export interface Hold {
 /** Makes the room of one instance. */
 export function createRoom(bytesMax: number): () => Hold {
   const room = { free: bytesMax };
-  return () => new Share(room);
+  return () => new RequestHold(room);
 }
 
 /** A class, for one is made for every request. */
-class Share implements Hold {
+class RequestHold implements Hold {
   readonly #room: { free: number };
   #own = 0;
 
