@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { answers, createProcesses, type ProcessOrder, type Processes } from '../../../cli/start/processes.ts';
 import { freePort } from '../../port.ts';
 
@@ -62,7 +62,10 @@ describe('processes', () => {
   it('a process listens on the loopback only, whatever it asks for', async () => {
     const asks = `const server = require('node:http').createServer().listen('${order.port}', () => console.log(JSON.stringify(server.address())));`;
     await processes.start({ ...order, args: ['-e', asks] });
-    expect(JSON.parse(readFileSync(order.logFile, 'utf8'))).toMatchObject({ address: '127.0.0.1', port: order.port });
+    // It answers before it has written that.
+    await vi.waitFor(() =>
+      expect(JSON.parse(readFileSync(order.logFile, 'utf8'))).toMatchObject({ address: '127.0.0.1', port: order.port }),
+    );
   });
 });
 
