@@ -24,14 +24,17 @@ const livesWanted = wholeNumber('lives', values.lives);
 
 const startedAt = performance.now();
 let toldAt = startedAt;
+let violationsTold = 0;
 const tally = await liveMany(firstSeed, livesWanted, ({ lives, violations }) => {
+  // At once, for who stops it early.
+  for (const { seed, violation } of violations.slice(violationsTold))
+    process.stderr.write(`seed ${seed} breaks law ${violation?.law}: ${violation?.text}\n`);
+  violationsTold = violations.length;
   if (performance.now() - toldAt < progressEveryMs) return;
   toldAt = performance.now();
   process.stderr.write(`${lives} of ${livesWanted} lives, ${violations.length} violations\n`);
 });
 const seconds = (performance.now() - startedAt) / 1000;
-for (const { seed, violation } of tally.violations)
-  print([`seed ${seed} breaks law ${violation?.law}: ${violation?.text}`]);
 for (const failed of tally.violations.slice(0, storiesMax)) await tell(failed);
 if (values.story && tally.violations.length === 0) print(await storyOf(firstSeed, new Set()));
 for (const kind of faultKinds) print([`  ${kind.padEnd(20)} ${tally.byKind[kind] ?? 0}`]);
