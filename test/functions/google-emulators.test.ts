@@ -1,5 +1,6 @@
 /** Does the whole path hold on what Google ships, with the functions as they stand here? */
-import { captureLog, serve } from './doors/doors-world.ts';
+import { serve } from './doors/doors-world.ts';
+import { captureLog } from '../log.ts';
 import { type EventDoor, wholePath } from './whole-path.ts';
 
 captureLog();

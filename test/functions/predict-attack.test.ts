@@ -5,7 +5,7 @@ import { connect, type Socket } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
 import { limits } from '../../functions/engine/limits.ts';
 import { proxyConfigSchema } from '../../functions/proxy/config.ts';
-import { captureLog } from './doors/doors-world.ts';
+import { captureLog } from '../log.ts';
 import { delays, endpoint, goodKey, longPath, type Model, servedBySeven, startWorld } from './proxy/proxy-world.ts';
 
 const logged = captureLog();

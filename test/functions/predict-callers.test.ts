@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { limits } from '../../functions/engine/limits.ts';
 import { proxyConfigSchema } from '../../functions/proxy/config.ts';
-import { captureLog } from './doors/doors-world.ts';
+import { captureLog } from '../log.ts';
 import { goodKey, type Listening, listen, longPath, startWorld, type World } from './proxy/proxy-world.ts';
 
 const logged = captureLog();

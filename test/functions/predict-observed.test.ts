@@ -5,7 +5,7 @@ import { createAnswerCounts } from '../../functions/proxy/answer-counts.ts';
 import { proxyConfigSchema } from '../../functions/proxy/config.ts';
 import { createTracing } from '../../functions/proxy/spans.ts';
 import { openTracing } from '../../functions/proxy/tracing.ts';
-import { captureLog } from './doors/doors-world.ts';
+import { captureLog } from '../log.ts';
 import {
   endpoint,
   goodKey,

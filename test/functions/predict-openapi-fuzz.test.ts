@@ -14,7 +14,7 @@ import type { PoliciesPort } from '../../functions/engine/ports.ts';
 import { openapi } from '../../functions/proxy/openapi.ts';
 import { proxyConfigSchema } from '../../functions/proxy/config.ts';
 import type { CheckPolicy } from '../../machines/policy/policy.ts';
-import { captureLog } from './doors/doors-world.ts';
+import { captureLog } from '../log.ts';
 import { delays, goodKey, type Model, servedBySeven, startWorld, type World } from './proxy/proxy-world.ts';
 
 captureLog();

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../functions/engine/limits.ts';
 import { proxyConfigSchema } from '../../functions/proxy/config.ts';
 import { drain, guardServer } from '../../functions/proxy/server.ts';
-import { captureLog } from './doors/doors-world.ts';
+import { captureLog } from '../log.ts';
 import { delays, goodKey, healthyModel, longPath, servedBySeven, startWorld, type World } from './proxy/proxy-world.ts';
 import { portOf } from '../port.ts';
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { createAnswerCounts } from '../../functions/proxy/answer-counts.ts';
-import { captureLog } from '../functions/doors/doors-world.ts';
+import { captureLog } from '../log.ts';
 
 const logged = captureLog();
 

@@ -5,7 +5,8 @@
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits } from '../../../functions/engine/limits.ts';
-import { captureLog, type Door, doorNames, type Doors, openDoors, parent } from './doors-world.ts';
+import { type Door, doorNames, type Doors, openDoors, parent } from './doors-world.ts';
+import { captureLog } from '../../log.ts';
 import { auditWritten, binary, json, type Post, type Sent, shapeNames, structured } from './shapes.ts';
 
 let doors: Doors;

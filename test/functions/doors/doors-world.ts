@@ -9,7 +9,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getTestServer } from '@google-cloud/functions-framework/testing';
 import type { PubSub } from '@google-cloud/pubsub';
-import { beforeEach, vi } from 'vitest';
 import { type RunningEmulator, startEmulator } from '../../../emulator/start.ts';
 import type { World } from '../../../emulator/world/world.ts';
 import { parseEnvironment } from '../../../functions/engine/environment.ts';
@@ -251,19 +250,6 @@ spec:
   endpoint: ${endpoint}
 ${spec.includes('steps:') ? '' : '  steps: [ { percent: 10, hold: 1h }, { percent: 50, hold: 1h }, { percent: 100, hold: 1h } ]\n'}${spec}
 `;
-}
-
-/** Collects what the doors log; in every test anew. */
-export function captureLog(): string[] {
-  const lines: string[] = [];
-  beforeEach(() => {
-    lines.length = 0;
-    vi.spyOn(console, 'error').mockImplementation((text) => lines.push(String(text)));
-    for (const stream of [process.stdout, process.stderr]) {
-      vi.spyOn(stream, 'write').mockImplementation((text) => lines.push(String(text)) > 0);
-    }
-  });
-  return lines;
 }
 
 export async function serve(name: string): Promise<{ url: string; close(): Promise<void> }> {

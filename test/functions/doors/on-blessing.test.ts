@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { captureLog, type Doors, openDoors, policyText, type Subject } from './doors-world.ts';
+import { type Doors, openDoors, policyText, type Subject } from './doors-world.ts';
+import { captureLog } from '../../log.ts';
 import { auditWritten, binary, shapeNames, structured } from './shapes.ts';
 
 let doors: Doors;

@@ -1,6 +1,7 @@
 /** Does a command act when it arrives, in whatever form it comes? */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { captureLog, type Doors, openDoors, type Subject } from './doors-world.ts';
+import { type Doors, openDoors, type Subject } from './doors-world.ts';
+import { captureLog } from '../../log.ts';
 import { json, shapeNames } from './shapes.ts';
 
 let doors: Doors;

@@ -1,7 +1,8 @@
 /** Does what a proxy counted take traffic away within the call, in whatever form it comes? */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { StoredRollout } from '../../../machines/rollout/snapshot.ts';
-import { captureLog, type Doors, openDoors, type Subject } from './doors-world.ts';
+import { type Doors, openDoors, type Subject } from './doors-world.ts';
+import { captureLog } from '../../log.ts';
 import { shapeNames } from './shapes.ts';
 
 let doors: Doors;

@@ -1,7 +1,8 @@
 /** Does an alert stop what it is about, in whatever form it comes, and nothing else? */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openSqliteStore } from '../../../functions/engine/sqlite-store.ts';
-import { captureLog, type Doors, openDoors, type Subject } from './doors-world.ts';
+import { type Doors, openDoors, type Subject } from './doors-world.ts';
+import { captureLog } from '../../log.ts';
 import { shapeNames } from './shapes.ts';
 
 let doors: Doors;

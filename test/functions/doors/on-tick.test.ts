@@ -1,7 +1,8 @@
 /** Does a tick advance what is due, and a reconcile find what no event told of, in whatever form they come? */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stateOf } from '../../../machines/rollout/describe.ts';
-import { captureLog, type Doors, openDoors, type Subject } from './doors-world.ts';
+import { type Doors, openDoors, type Subject } from './doors-world.ts';
+import { captureLog } from '../../log.ts';
 import { shapeNames } from './shapes.ts';
 
 let doors: Doors;

@@ -5,7 +5,8 @@ import { createPredict } from '../../../functions/predict.ts';
 import { policiesFromFolder } from '../../../functions/engine/policies-folder.ts';
 import type { StoredRollout } from '../../../machines/rollout/snapshot.ts';
 import { listen } from '../proxy/proxy-world.ts';
-import { captureLog, type Doors, openDoors, type Subject } from './doors-world.ts';
+import { type Doors, openDoors, type Subject } from './doors-world.ts';
+import { captureLog } from '../../log.ts';
 
 let doors: Doors;
 let subject: Subject;

@@ -11,6 +11,7 @@ import { endpointKey } from '../../../machines/rollout/resource-name.ts';
 import { startRollout } from '../../../machines/rollout/snapshot.ts';
 import { policyOf } from '../../machines/rollout/life.ts';
 import { laboratory, model } from '../../simulation/laboratory.ts';
+import { captureLog } from '../../log.ts';
 
 const near = 'projects/demo/locations/us-central1/endpoints/7';
 const far = 'projects/demo/locations/europe-west4/endpoints/7';
@@ -18,12 +19,10 @@ const at = Date.parse('2026-01-05T00:00:00Z');
 const nothing = { expected: null, isActive: true, journal: [], marks: [], archive: [] };
 
 let store: StorePort;
-let lines: string[];
+const lines = captureLog();
 
 beforeEach(() => {
   store = openSqliteStore(':memory:');
-  lines = [];
-  vi.spyOn(process.stdout, 'write').mockImplementation((line) => lines.push(String(line)) > 0);
 });
 
 afterEach(() => store.close());

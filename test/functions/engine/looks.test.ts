@@ -1,23 +1,22 @@
 /** What is made of what cannot be seen: an endpoint that is gone, an operation that was forgotten, numbers that do not come? */
-import { afterEach, beforeEach, describe, expect, it, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
 import { bless } from '../../../functions/engine/blessings.ts';
 import { PermanentError, TransientError } from '../../../functions/engine/errors.ts';
 import type { Ports } from '../../../functions/engine/ports.ts';
 import { tick } from '../../../functions/engine/tick.ts';
 import { stateOf } from '../../../machines/rollout/describe.ts';
 import { endpoint, type Laboratory, laboratory, model } from '../../simulation/laboratory.ts';
+import { captureLog } from '../../log.ts';
 
 const observing = { periodMs: 1000 };
 const gone = () => Promise.reject(new PermanentError('notFound', 'gone'));
 const later = () => Promise.reject(new TransientError('unavailable', 'later'));
 
 let lab: Laboratory;
-let lines: string[];
+const lines = captureLog();
 
 beforeEach(() => {
-  lines = [];
   lab = laboratory();
-  vi.spyOn(process.stdout, 'write').mockImplementation((line) => lines.push(String(line)) > 0);
 });
 
 afterEach(() => lab.close());

@@ -1,5 +1,5 @@
 /** A mistake of ours is no answer of the platform's: is it thrown on, and not taken for one? */
-import { afterEach, beforeEach, describe, expect, it, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
 import { bless } from '../../../functions/engine/blessings.ts';
 import { command } from '../../../functions/engine/commands.ts';
 import { messageOf, TransientError } from '../../../functions/engine/errors.ts';
@@ -11,6 +11,7 @@ import { readable } from '../../../functions/engine/records.ts';
 import { listRollouts } from '../../../functions/engine/rollouts.ts';
 import { tick } from '../../../functions/engine/tick.ts';
 import { endpoint, type Laboratory, laboratory, model } from '../../simulation/laboratory.ts';
+import { captureLog } from '../../log.ts';
 
 const observing = { periodMs: 1000 };
 const ours = new TypeError('ours');
@@ -23,13 +24,12 @@ const trap = {
   },
 };
 
+captureLog();
+
 let lab: Laboratory;
-let lines: string[];
 
 beforeEach(() => {
-  lines = [];
   lab = laboratory();
-  vi.spyOn(process.stdout, 'write').mockImplementation((line) => lines.push(String(line)) > 0);
 });
 
 afterEach(() => lab.close());

@@ -1,5 +1,5 @@
 /** What does an order come to where the world, or the record, has moved on? And what else is done and said on the way? */
-import { afterEach, beforeEach, describe, expect, it, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
 import { bless } from '../../../functions/engine/blessings.ts';
 import { parseEnvironment } from '../../../functions/engine/environment.ts';
 import { PermanentError, TransientError } from '../../../functions/engine/errors.ts';
@@ -11,14 +11,14 @@ import { tick } from '../../../functions/engine/tick.ts';
 import { type EndpointRecord, emptyRecord } from '../../../machines/rollout/record.ts';
 import type { StoredRollout } from '../../../machines/rollout/snapshot.ts';
 import { endpoint, type Laboratory, laboratory, model } from '../../simulation/laboratory.ts';
+import { captureLog } from '../../log.ts';
+
+captureLog();
 
 let lab: Laboratory;
-let lines: string[];
 
 beforeEach(() => {
-  lines = [];
   lab = laboratory();
-  vi.spyOn(process.stdout, 'write').mockImplementation((line) => lines.push(String(line)) > 0);
 });
 
 afterEach(() => lab.close());

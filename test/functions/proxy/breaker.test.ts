@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../../functions/engine/limits.ts';
 import { createBreakers, type Passage, type Reached } from '../../../functions/proxy/breaker.ts';
-import { captureLog } from '../doors/doors-world.ts';
+import { captureLog } from '../../log.ts';
 
 captureLog();
 let at = 0;

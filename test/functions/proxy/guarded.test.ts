@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createGuardedForward } from '../../../functions/proxy/guarded.ts';
 import { createRoom } from '../../../functions/proxy/held.ts';
 import type { Outcome } from '../../../functions/proxy/forward.ts';
-import { captureLog } from '../doors/doors-world.ts';
+import { captureLog } from '../../log.ts';
 import { type Listening, listen } from './proxy-world.ts';
 
 captureLog();
