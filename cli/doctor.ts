@@ -19,6 +19,7 @@ import type { RenderOptions } from './render.ts';
 import { findSystem, type SystemFlags, withSystemFlags } from './system.ts';
 import { clean, row, type Span, type Style, wrap } from './text.ts';
 import { CliError, type ExitCode, exitCodes, type World } from './world.ts';
+import { messageOf } from '../functions/engine/errors.ts';
 
 /** In the order in which they are told. */
 export const checks = [
@@ -75,7 +76,7 @@ function environmentOf(variables: Record<string, string | undefined>, advice: st
   try {
     return parseEnvironment(variables);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new CliError(`${reason}\nWhich installation is meant? ${advice}`, { exitCode: exitCodes.usage });
   }
 }

@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { formatProblem, parsePolicy } from '../machines/policy/document.ts';
 import type { Policy } from '../machines/policy/policy.ts';
 import { CliError, exitCodes } from './world.ts';
+import { messageOf } from '../functions/engine/errors.ts';
 
 /** Reads a policy from a file, relative to a folder. Throws a CliError that names each problem with its line. */
 export async function readPolicyFile(folder: string, file: string): Promise<Policy> {
@@ -11,7 +12,7 @@ export async function readPolicyFile(folder: string, file: string): Promise<Poli
   try {
     text = await readFile(resolve(folder, file), 'utf8');
   } catch (error) {
-    throw usage(`Expected a policy file, got: ${error instanceof Error ? error.message : String(error)}`);
+    throw usage(`Expected a policy file, got: ${messageOf(error)}`);
   }
   const parsed = parsePolicy(text);
   if (parsed.kind === 'ok') return parsed.policy;

@@ -1,6 +1,6 @@
 /** How does a person's word reach the controller? Commands and blessings, published to the system's topics. */
 import { parseEnvironment } from '../functions/engine/environment.ts';
-import { PermanentError, TransientError } from '../functions/engine/errors.ts';
+import { isPlatformError } from '../functions/engine/errors.ts';
 import { blessingMessageSchema, commandMessageSchema, type commandNames } from '../functions/engine/messages.ts';
 import { pubsubBus } from '../functions/gcp/bus.ts';
 import { googleClients } from '../functions/gcp/clients.ts';
@@ -29,7 +29,7 @@ export async function send(system: System, topic: Topic, message: Record<string,
     const data = new TextEncoder().encode(JSON.stringify(message));
     await pubsubBus(clients).publish(topic, [{ data, attributes: {} }]);
   } catch (error) {
-    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    if (!isPlatformError(error)) throw error;
     const where = PUBSUB_EMULATOR_HOST === undefined ? `project ${project}` : `${project} on ${PUBSUB_EMULATOR_HOST}`;
     // A late answer says nothing about the message: a second promote could take a second step.
     const fate =

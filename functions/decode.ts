@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { inspect } from 'node:util';
 import { z } from 'zod';
-import { PermanentError } from './engine/errors.ts';
+import { messageOf, PermanentError } from './engine/errors.ts';
 import { limits } from './engine/limits.ts';
 import { log } from './engine/log.ts';
 import { type Outcome, problemsOf } from './engine/messages.ts';
@@ -130,7 +130,7 @@ function parseJson(bytes: Buffer): { kind: 'ok'; value: unknown } | { kind: 'pro
   } catch (error) {
     return {
       kind: 'problem',
-      reason: `the data is not JSON: ${error instanceof Error ? error.message : String(error)}`,
+      reason: `the data is not JSON: ${messageOf(error)}`,
     };
   }
 }

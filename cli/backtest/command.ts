@@ -18,6 +18,7 @@ import { type Backtest, livesOf, renderBacktest } from './report.ts';
 import { readRequestLog } from './request-log.ts';
 import { divide, findRoles, type SidedWindow, type Trial, thinTo } from './sides.ts';
 import { drawLife } from './svg.ts';
+import { messageOf } from '../../functions/engine/errors.ts';
 
 interface Flags {
   data: string;
@@ -230,7 +231,7 @@ async function writeSvg(world: World, file: string, result: Backtest): Promise<v
   try {
     await writeFile(resolve(world.folder, file), drawLife(result));
   } catch (error) {
-    throw new CliError(`Could not write the drawing: ${error instanceof Error ? error.message : String(error)}`);
+    throw new CliError(`Could not write the drawing: ${messageOf(error)}`);
   }
 }
 

@@ -1,6 +1,7 @@
 /** What is on each line of a file? Streams it, so that its size does not matter, and says how far it is. */
 import { createReadStream } from 'node:fs';
 import { CliError, exitCodes, type World } from '../world.ts';
+import { messageOf } from '../../functions/engine/errors.ts';
 
 /** A line of either format is some hundred bytes. */
 const LINE_CHARS_MAX = 1024 * 1024;
@@ -37,7 +38,7 @@ async function* chunksOf(path: string): AsyncGenerator<string> {
   try {
     for await (const chunk of createReadStream(path, { encoding: 'utf8' })) yield String(chunk);
   } catch (error) {
-    const problem = error instanceof Error ? error.message : String(error);
+    const problem = messageOf(error);
     throw new CliError(`Expected a file of recorded requests, got: ${problem}`, { exitCode: exitCodes.usage });
   }
 }

@@ -11,6 +11,7 @@ import { CliError, exitCodes } from '../world.ts';
 import { createFindings, finishRecording, type Findings, type Recording } from './recording.ts';
 import { createTable } from './table.ts';
 import { BadValue, countOf, instantOf, variantOf } from './values.ts';
+import { messageOf } from '../../functions/engine/errors.ts';
 
 /** JSON is parsed as a whole; a week of minutes of two variants is some 20 MB. */
 const BYTES_MAX = 256 * 1024 * 1024;
@@ -99,7 +100,7 @@ async function readJson(path: string): Promise<unknown> {
     if (size > BYTES_MAX) throw new Error(`${size} bytes, and ${BYTES_MAX} are read at most; export fewer days`);
     return JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
-    const problem = error instanceof Error ? error.message : String(error);
+    const problem = messageOf(error);
     throw new CliError(`Expected the JSON of ListTimeSeries in ${path}, got: ${problem}`, {
       exitCode: exitCodes.usage,
     });

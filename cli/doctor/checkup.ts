@@ -1,5 +1,5 @@
 /** What is found, and how is it said? The forms that all checks share, and how one is run. */
-import { PermanentError, TransientError } from '../../functions/engine/errors.ts';
+import { isPlatformError, type PermanentError, type TransientError } from '../../functions/engine/errors.ts';
 import type { Site } from './site.ts';
 
 export interface Problem {
@@ -29,7 +29,7 @@ export interface Finding {
 /** Runs one check. What it cannot read is a problem of its own: nobody knows how it is. */
 export async function findingOf({ name, run }: Check, site: Site): Promise<Finding> {
   const outcome = await run(site).catch((error: unknown): Outcome => {
-    if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+    if (!isPlatformError(error)) throw error;
     return { seen: 'could not look', problems: [unreadable(error, site)] };
   });
   if ('unchecked' in outcome) return { check: name, status: 'unchecked', seen: outcome.unchecked, problems: [] };

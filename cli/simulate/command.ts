@@ -16,6 +16,7 @@ import { drawPage } from './html.ts';
 import { sources } from './lives.ts';
 import { renderSimulation, type Simulation } from './render.ts';
 import { drawSimulation } from './svg.ts';
+import { messageOf } from '../../functions/engine/errors.ts';
 
 interface Flags {
   rate: string;
@@ -152,7 +153,7 @@ async function write(world: World, file: string, text: string): Promise<void> {
   try {
     await writeFile(resolve(world.folder, file), text);
   } catch (error) {
-    throw new CliError(`Could not write ${file}: ${error instanceof Error ? error.message : String(error)}`);
+    throw new CliError(`Could not write ${file}: ${messageOf(error)}`);
   }
 }
 

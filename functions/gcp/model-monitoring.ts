@@ -6,7 +6,7 @@
  */
 import type { CheckPolicy } from '../../machines/policy/policy.ts';
 import { mapLimited } from '../engine/concurrency.ts';
-import { PermanentError, TransientError } from '../engine/errors.ts';
+import { isPlatformError, PermanentError, TransientError } from '../engine/errors.ts';
 import { limits } from '../engine/limits.ts';
 import type { Clients } from './clients.ts';
 import { type Budget, type Deviation, type Monitor, monitorOpener, once } from './monitors.ts';
@@ -53,7 +53,7 @@ async function answer(query: SignalQuery, open: OpenMonitor): Promise<SignalAnsw
     try {
       await addCheck(periods, query, check, open, note);
     } catch (error) {
-      if (!(error instanceof TransientError || error instanceof PermanentError)) throw error;
+      if (!isPlatformError(error)) throw error;
       note(`could not be read: ${error.message}. ${adviceFor(error)}`);
     }
   }

@@ -3,7 +3,7 @@ import type { Histogram } from '../../machines/analysis/evidence.ts';
 import type { CheckPolicy } from '../../machines/policy/policy.ts';
 import { endpointKey, parseEndpointName } from '../../machines/rollout/resource-name.ts';
 import { mapLimited } from '../engine/concurrency.ts';
-import { PermanentError, TransientError } from '../engine/errors.ts';
+import { isPlatformError } from '../engine/errors.ts';
 import { limits } from '../engine/limits.ts';
 import {
   addNumber,
@@ -144,7 +144,7 @@ async function runJob(clients: Clients, job: Job, leftMs: () => number): Promise
     }
     return numbers;
   } catch (error) {
-    if (error instanceof TransientError || error instanceof PermanentError) return error.message;
+    if (isPlatformError(error)) return error.message;
     throw error;
   }
 }

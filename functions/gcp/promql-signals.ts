@@ -4,7 +4,7 @@ import type { Histogram } from '../../machines/analysis/evidence.ts';
 import type { CheckPolicy } from '../../machines/policy/policy.ts';
 import { parseEndpointName } from '../../machines/rollout/resource-name.ts';
 import { mapLimited } from '../engine/concurrency.ts';
-import { PermanentError, TransientError } from '../engine/errors.ts';
+import { isPlatformError, PermanentError, TransientError } from '../engine/errors.ts';
 import { limits } from '../engine/limits.ts';
 import {
   addNumber,
@@ -119,7 +119,7 @@ async function ask(
       return parseAnswer(await post(await clients.monitoringRest(), path, { body, deadlineMs, bytesMax }));
     });
   } catch (error) {
-    if (error instanceof TransientError || error instanceof PermanentError) return error.message;
+    if (isPlatformError(error)) return error.message;
     throw error;
   }
 }

@@ -3,7 +3,7 @@ import { type IncomingMessage, request as http } from 'node:http';
 import { request as https } from 'node:https';
 import type { AuthClient } from 'google-auth-library';
 import { z } from 'zod';
-import { PermanentError, TransientError } from '../engine/errors.ts';
+import { messageOf, PermanentError, TransientError } from '../engine/errors.ts';
 
 export interface Rest {
   /** Without a slash at its end. */
@@ -49,7 +49,7 @@ export async function post(
     return { status: response.statusCode ?? 0, json: parseJson(text), text };
   } catch (error) {
     if (error instanceof PermanentError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new TransientError('unavailable', `no answer: ${reason}`, { cause: error });
   }
 }
