@@ -3,16 +3,15 @@
  * API, behind keys. It denies by default, forwards bytes, and counts how each DeployedModel does.
  */
 import type { ServerResponse } from 'node:http';
-import { Agent } from 'undici';
 import type { ResourceName } from '../machines/rollout/resource-name.ts';
 import { limits } from './engine/limits.ts';
 import { log } from './engine/log.ts';
 import type { Clock, PoliciesPort } from './engine/ports.ts';
 import { createAnswerCounts } from './proxy/answer-counts.ts';
-import { createAsk } from './proxy/ask.ts';
-import { type DoorRequest, readBody } from './proxy/body.ts';
+import { type Ask, createAsk } from './proxy/ask.ts';
+import { type Body, type DoorRequest, readBody } from './proxy/body.ts';
 import type { AnswerCache } from './proxy/cache.ts';
-import { type Caller, createCallers } from './proxy/callers.ts';
+import { type Caller, createCallers, type Identified } from './proxy/callers.ts';
 import { type ProxyConfig, proxyConfigSchema } from './proxy/config.ts';
 import { createCors } from './proxy/cors.ts';
 import { createCounters, type EvidenceMessage } from './proxy/counters.ts';
@@ -23,13 +22,13 @@ import { overlongHeader } from './proxy/headers.ts';
 import { createRoom, type Hold, onceSent } from './proxy/held.ts';
 import type { ProxyKey } from './proxy/keys.ts';
 import { openapi } from './proxy/openapi.ts';
-import { type PredictVerb, type ProxyPath, parseProxyPath } from './proxy/path.ts';
+import { type ProxyPath, parseProxyPath } from './proxy/path.ts';
 import { createPinning } from './proxy/pin.ts';
 import { parseReports } from './proxy/report.ts';
 import { createShadow } from './proxy/shadow.ts';
 import { traceContextOf, traceFields } from './proxy/trace-context.ts';
-import type { Tracing } from './proxy/tracing.ts';
-import { type AccessTokens, bodyBytesMaxOf } from './proxy/upstream.ts';
+import type { RequestTrace, Tracing } from './proxy/tracing.ts';
+import { type AccessTokens, bodyBytesMaxOf, createPools } from './proxy/upstream.ts';
 
 export interface PredictDependencies {
   /** None, and none in the configuration, means that nobody gets in. */
@@ -77,13 +76,16 @@ export interface PredictHandler {
   close(): Promise<void>;
 }
 
+type EndpointPath = Exclude<ProxyPath, { kind: 'openapi' }>;
+
 /** A request of a caller who may ask. */
-interface Admitted {
-  caller: Caller;
+interface Entered {
+  caller: string;
   target: ServedEndpoint;
-  verb: PredictVerb | 'report';
+  verb: EndpointPath['verb'];
+  bytesMax: number;
   hold: Hold;
-  seen: Seen;
+  trace: RequestTrace | undefined;
 }
 
 /** What is known of a request so far, for those who count it. */
@@ -119,15 +121,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     intervalMs: bounds.evidenceIntervalMs,
     idleMs: bounds.evidenceIdleMs,
   });
-  // Every exchange has its own deadline; undici's would only be a second opinion.
-  const agent = new Agent({
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    allowH2: false,
-    // One for each request that may be under way: none waits for another's connection.
-    connections: config.inFlightMax,
-    connect: { timeout: limits.predictConnectDeadlineMs },
-  });
+  const pools = createPools(config.inFlightMax);
   const sideOf = createPinning(config.pinning);
   const bytesMaxOf = bodyBytesMaxOf(config.dedicated, bounds.bodyBytesMax);
   const shadow = createShadow({
@@ -142,7 +136,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     project,
     upstreamOrigin: (endpoint) => dependencies.upstreamOrigin(endpoint),
     accessToken,
-    forward: createGuardedForward(agent, now),
+    forward: createGuardedForward((origin) => pools.of(origin), now),
     counters,
     shadow,
     cache,
@@ -153,7 +147,58 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
   const room = createRoom(config.heldBytesMax);
   const answers = createAnswerCounts();
 
-  function handle(request: DoorRequest, response: ServerResponse, seen: Seen): void | Promise<void> {
+  async function handle(request: DoorRequest, response: ServerResponse): Promise<void> {
+    const seen: Seen = { endpoint: null, deployedModelId: null };
+    let entered: Entered | null = null;
+    try {
+      // What is there is not waited for: a wait costs more than the checks before it.
+      const entering = enter(request, response, seen);
+      entered = entering instanceof Promise ? await entering : entering;
+      if (entered !== null) {
+        const body = await readBody(request, entered.bytesMax, bounds.bodyDeadlineMs, entered.hold);
+        const answered = await answer(request, response, entered, body);
+        if (answered !== null) seen.deployedModelId = answered.deployedModelId;
+      }
+    } catch (error) {
+      log('ERROR', 'The proxy failed on a request', {
+        error: error instanceof Error ? error.stack : String(error),
+        ...traceFields(project, traceContextOf(request.headers)),
+      });
+      answerError(response, 500, 'The proxy failed on this request');
+    }
+    if (entered !== null) leave(response, entered, seen);
+    answers.count(seen.endpoint, seen.deployedModelId, codeOf(response));
+  }
+
+  /** Lets in who may ask what it asks; null for others, who are told why not. */
+  function enter(request: DoorRequest, response: ServerResponse, seen: Seen): Entered | null | Promise<Entered | null> {
+    const path = route(request, response);
+    if (path === null) return null;
+    return whenThere(identify(request.headers), (identified) => {
+      const caller = admit(response, identified);
+      if (caller === null) return null;
+      return whenThere(findServed(response, path), (target) => {
+        if (target === null) return null;
+        seen.endpoint = target.endpoint;
+        if (refuses(request, response, { caller, target, verb: path.verb })) return null;
+        const side = sideOf(target, { headers: request.headers, caller: caller.name });
+        seen.endpoint = side.endpoint;
+        const endpointMax = path.verb === 'report' ? limits.reportBytesMax : bytesMaxOf(side.name);
+        inFlight += 1;
+        return {
+          caller: caller.name,
+          target: side,
+          verb: path.verb,
+          bytesMax: Math.min(caller.bodyBytesMax, endpointMax),
+          hold: room(),
+          trace: undefined,
+        };
+      });
+    });
+  }
+
+  /** What is asked of an endpoint; null for all else, which then is answered. */
+  function route(request: DoorRequest, response: ServerResponse): EndpointPath | null {
     const path = parseProxyPath(request.url ?? '/');
     cors.mark(request, response);
     if (path === null) {
@@ -161,120 +206,81 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     } else if (path.kind === 'openapi') {
       if (request.method === 'GET' || request.method === 'HEAD') answerJson(response, 200, openapi);
       else answerError(response, 405, 'Ask for /openapi.json with GET', { allow: 'GET, HEAD' });
-    } else if (cors.answerPreflight(request, response)) {
-      return;
-    } else if (request.method !== 'POST') {
+    } else if (!cors.answerPreflight(request, response)) {
+      if (request.method === 'POST') return path;
       answerError(response, 405, `Ask for :${path.verb} with POST`, { allow: 'POST' });
-    } else {
-      return serve(request, response, path, seen);
     }
+    return null;
   }
 
-  async function serve(
-    request: DoorRequest,
+  /** Whether there is a reason to say no before the body is read; then it was said. */
+  function refuses(
+    { headers, rawBody }: DoorRequest,
     response: ServerResponse,
-    path: Exclude<ProxyPath, { kind: 'openapi' }>,
-    seen: Seen,
-  ): Promise<void> {
-    // Nothing is waited for that is there: each wait costs more than the check before it.
-    const identifying = identify(request.headers);
-    const identified = identifying instanceof Promise ? await identifying : identifying;
-    if (identified.kind === 'refused') {
-      answerError(response, identified.code, identified.message, identified.headers);
-      return;
-    }
-    if (identified.kind === 'unavailable') {
-      answerTryLater(response, 503, identified.message, limits.tryLaterMs);
-      return;
-    }
-    const { caller } = identified;
-    const waitMs = caller.takeRequest();
-    if (waitMs > 0) {
-      answerTryLater(response, 429, `"${caller.name}" asks more often than it may`, waitMs);
-      return;
-    }
-    const finding = findServed(response, path);
-    const target = finding instanceof Promise ? await finding : finding;
-    if (target === null) return;
-    seen.endpoint = target.endpoint;
+    { caller, target, verb }: { caller: Caller; target: ServedEndpoint; verb: EndpointPath['verb'] },
+  ): boolean {
     if (caller.endpoints !== '*' && !caller.endpoints.has(target.policy.name)) {
       answerError(response, 403, `"${caller.name}" may not use endpoint ${target.endpoint}; ask its owner`);
-      return;
+      return true;
     }
     if (inFlight >= config.inFlightMax) {
       answerTryLater(response, 503, 'The proxy has as much to do as it can', limits.tryLaterMs);
-      return;
+      return true;
     }
-    inFlight += 1;
-    const hold = room();
-    try {
-      await admit(request, response, { caller, target, verb: path.verb, hold, seen });
-    } finally {
-      // A caller who does not read its answer keeps its place, and the answer its bytes.
-      onceSent(response, bounds.answerDeadlineMs, () => {
-        inFlight -= 1;
-        hold.release();
-      });
+    const overlong = overlongHeader(headers);
+    if (overlong !== null) {
+      const problem = `The header ${overlong} is longer than ${limits.passedHeaderCharactersMax} characters`;
+      answerError(response, 431, problem);
+      return true;
     }
+    const encoding = rawBody === undefined ? headers['content-encoding'] : undefined;
+    if (verb !== 'report' || encoding === undefined || encoding === 'identity') return false;
+    answerError(response, 415, `Reports are read as they come; send them without content-encoding: ${encoding}`);
+    return true;
   }
 
-  /** For a caller who may ask: reads what it asks, within its bounds. */
-  async function admit(
-    request: DoorRequest,
-    response: ServerResponse,
-    { caller, target, verb, hold, seen }: Admitted,
-  ): Promise<void> {
-    const overlong = overlongHeader(request.headers);
-    if (overlong !== null) {
-      answerError(
-        response,
-        431,
-        `The header ${overlong} is longer than ${limits.passedHeaderCharactersMax} characters`,
-      );
-      return;
-    }
-    const encoding = request.rawBody === undefined ? request.headers['content-encoding'] : undefined;
-    if (verb === 'report' && encoding !== undefined && encoding !== 'identity') {
-      answerError(response, 415, `Reports are read as they come; send them without content-encoding: ${encoding}`);
-      return;
-    }
-    const side = sideOf(target, { headers: request.headers, caller: caller.name });
-    seen.endpoint = side.endpoint;
-    const endpointMax = verb === 'report' ? limits.reportBytesMax : bytesMaxOf(side.name);
-    const bytesMax = Math.min(caller.bodyBytesMax, endpointMax);
-    const body = await readBody(request, bytesMax, bounds.bodyDeadlineMs, hold);
-    if (body.kind === 'aborted') return;
-    if (body.kind === 'tooLarge') {
-      answerError(response, 413, `Request payload size exceeds the limit: ${bytesMax} bytes.`);
-      return;
-    }
-    if (body.kind === 'tooSlow') {
-      const problem = `The body was not there within ${bounds.bodyDeadlineMs} ms`;
-      answerError(response, 408, `${problem}; send it faster, or less of it`, { connection: 'close' });
-      return;
-    }
-    if (body.kind === 'noRoom') {
-      answerTryLater(response, 503, 'The proxy holds as many bytes as it can', limits.tryLaterMs);
-      return;
+  /** Answers a caller whose body was read, or not. Null where no DeployedModel could have. */
+  function answer(request: DoorRequest, response: ServerResponse, entered: Entered, body: Body): ReturnType<Ask> {
+    const { target, verb, hold } = entered;
+    if (body.kind !== 'read') {
+      answerUnread(response, body.kind, entered.bytesMax);
+      return null;
     }
     if (verb === 'report') {
-      report(response, side, body.bytes);
-      return;
+      report(response, target, body.bytes);
+      return null;
     }
     const context = traceContextOf(request.headers);
-    const trace = tracing?.begin({ parent: context, verb, endpoint: side.endpoint, caller: caller.name });
-    try {
-      const answered = await ask(request, response, { target: side, verb, body: body.bytes, hold, context, trace });
-      seen.deployedModelId = answered?.deployedModelId ?? null;
-    } finally {
-      trace?.end({ statusCode: codeOf(response), deployedModelId: seen.deployedModelId });
+    const trace = tracing?.begin({ parent: context, verb, endpoint: target.endpoint, caller: entered.caller });
+    entered.trace = trace;
+    return ask(request, response, { target, verb, body: body.bytes, hold, context, trace });
+  }
+
+  /** A caller who does not read its answer keeps its place, and the answer its bytes. */
+  function leave(response: ServerResponse, { hold, trace }: Entered, { deployedModelId }: Seen): void {
+    trace?.end({ statusCode: codeOf(response), deployedModelId });
+    onceSent(response, bounds.answerDeadlineMs, () => {
+      inFlight -= 1;
+      hold.release();
+    });
+  }
+
+  /** Says why a body was not read; to a caller who left, nothing. */
+  function answerUnread(response: ServerResponse, why: Exclude<Body['kind'], 'read'>, bytesMax: number): void {
+    if (why === 'tooLarge') {
+      answerError(response, 413, `Request payload size exceeds the limit: ${bytesMax} bytes.`);
+    } else if (why === 'tooSlow') {
+      const problem = `The body was not there within ${bounds.bodyDeadlineMs} ms`;
+      answerError(response, 408, `${problem}; send it faster, or less of it`, { connection: 'close' });
+    } else if (why === 'noRoom') {
+      answerTryLater(response, 503, 'The proxy holds as many bytes as it can', limits.tryLaterMs);
     }
   }
 
   /** Answers the caller where there is none. */
   function findServed(
     response: ServerResponse,
-    path: Exclude<ProxyPath, { kind: 'openapi' }>,
+    path: EndpointPath,
   ): ServedEndpoint | null | Promise<ServedEndpoint | null> {
     const found = served.find(path);
     if (found instanceof Promise) return found.then(orNotFound, notKnown);
@@ -306,35 +312,43 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     } else answerJson(response, 200, '{}');
   }
 
-  async function handleSafely(request: DoorRequest, response: ServerResponse): Promise<void> {
-    const seen: Seen = { endpoint: null, deployedModelId: null };
-    try {
-      await handle(request, response, seen);
-    } catch (error) {
-      log('ERROR', 'The proxy failed on a request', {
-        error: error instanceof Error ? error.stack : String(error),
-        ...traceFields(project, traceContextOf(request.headers)),
-      });
-      answerError(response, 500, 'The proxy failed on this request');
-    }
-    answers.count(seen.endpoint, seen.deployedModelId, codeOf(response));
-  }
-
   async function flush(): Promise<void> {
     answers.flush();
     await Promise.all([counters.flush(), tracing?.flush()]);
   }
 
-  return Object.assign(handleSafely, {
+  return Object.assign(handle, {
     flush,
     close: async () => {
       cache?.close();
       await shadow.close();
       await flush();
       await tracing?.close();
-      if (!agent.closed) await agent.close();
+      await pools.close();
     },
   });
+}
+
+/** Takes one of the caller's requests of this minute; null for a stranger, and one who has none left. */
+function admit(response: ServerResponse, identified: Identified): Caller | null {
+  if (identified.kind === 'refused') {
+    answerError(response, identified.code, identified.message, identified.headers);
+    return null;
+  }
+  if (identified.kind === 'unavailable') {
+    answerTryLater(response, 503, identified.message, limits.tryLaterMs);
+    return null;
+  }
+  const { caller } = identified;
+  const waitMs = caller.takeRequest();
+  if (waitMs === 0) return caller;
+  answerTryLater(response, 429, `"${caller.name}" asks more often than it may`, waitMs);
+  return null;
+}
+
+/** What comes of a value that is there, at once; or of one that is waited for. */
+function whenThere<T, R>(value: T | Promise<T>, use: (value: T) => R | Promise<R>): R | Promise<R> {
+  return value instanceof Promise ? value.then(use) : use(value);
 }
 
 /** What the caller got; 499, as others have it, where it left before there was anything to get. */

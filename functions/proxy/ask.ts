@@ -51,7 +51,7 @@ export type Ask = (
   request: DoorRequest,
   response: ServerResponse,
   asked: Asked,
-) => Promise<{ deployedModelId: string | null } | null>;
+) => Promise<{ deployedModelId: string | null } | null> | null;
 
 /** Makes the way of one instance. */
 export function createAsk(dependencies: AskDependencies): Ask {
@@ -93,25 +93,36 @@ export function createAsk(dependencies: AskDependencies): Ask {
   }
 
   /** Null when nothing was asked. */
-  async function askModel(
+  function askModel(
     request: DoorRequest,
     response: ServerResponse,
-    { target, verb, body, hold, context, trace }: Asked,
+    asked: Asked,
     deadlineMs: number,
-  ): Promise<Outcome | null> {
-    let token: string | null = null;
-    try {
-      const given = accessToken === null ? null : accessToken();
-      token = given instanceof Promise ? await given : given;
-    } catch (error) {
-      log('ERROR', 'The proxy has no access token to predict with', { error: String(error) });
-      answerTryLater(response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
-      return null;
-    }
+  ): Promise<Outcome | null> | null {
+    const token = accessToken === null ? null : accessToken();
+    if (!(token instanceof Promise)) return askWith(token, request, response, asked, deadlineMs);
+    return token.then(
+      (fetched) => askWith(fetched, request, response, asked, deadlineMs),
+      (error: unknown) => {
+        log('ERROR', 'The proxy has no access token to predict with', { error: String(error) });
+        answerTryLater(response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
+        return null;
+      },
+    );
+  }
+
+  function askWith(
+    token: string | null,
+    request: DoorRequest,
+    response: ServerResponse,
+    asked: Asked,
+    deadlineMs: number,
+  ): Promise<Outcome | null> | null {
     if (response.destroyed) return null; // The caller left before anything was asked.
+    const { target, verb, body, hold, context, trace } = asked;
     const isPredict = verb === 'predict';
     const upstreamTrace = trace?.beginUpstream();
-    const outcome = await dependencies.forward(
+    const asking = dependencies.forward(
       target.endpoint,
       {
         origin: dependencies.upstreamOrigin(target.name),
@@ -130,23 +141,37 @@ export function createAsk(dependencies: AskDependencies): Ask {
         keepBytesMax: verb === 'streamRawPredict' ? 0 : limits.sampledAnswerBytesMax,
       },
       response,
+      (outcome) => {
+        upstreamTrace?.end(outcome.isError);
+        return learn(request, asked, outcome);
+      },
     );
-    upstreamTrace?.end(outcome?.isError ?? true);
-    if (outcome === null) return null;
-    if (outcome.failure !== null) {
-      log('WARNING', outcome.failure, {
-        endpoint: target.endpoint,
-        ...traceFields(project, trace?.context ?? context),
-      });
+    if (asking === null) upstreamTrace?.end(true);
+    return asking;
+  }
+
+  /** What an exchange says of the model. */
+  function learn(request: DoorRequest, asked: Asked, outcome: Outcome): Outcome | Promise<Outcome> {
+    const { deployedModelId, failure, answer } = outcome;
+    const { endpoint } = asked.target;
+    if (failure !== null) {
+      log('WARNING', failure, { endpoint, ...traceFields(project, asked.trace?.context ?? asked.context) });
     }
-    const { deployedModelId, startedAt, latencyMs, isError, answer } = outcome;
-    let predictions: readonly number[] = [];
-    if (answer !== null && deployedModelId !== null && mayBeSampled(target.endpoint, deployedModelId)) {
+    if (answer !== null && deployedModelId !== null && mayBeSampled(endpoint, deployedModelId)) {
       // The answer leaves the process before it is looked at: no caller waits for this.
-      await setImmediate();
-      predictions = predictionNumbers(answer);
+      return setImmediate(answer).then((left) => count(request, asked, outcome, predictionNumbers(left)));
     }
-    // In one go, so that a request and its predictions are in the same window.
+    return count(request, asked, outcome, []);
+  }
+
+  /** In one go, so that a request and its predictions are in the same window. */
+  function count(
+    request: DoorRequest,
+    { target, verb, body }: Asked,
+    outcome: Outcome,
+    predictions: readonly number[],
+  ): Outcome {
+    const { deployedModelId, startedAt, latencyMs, isError, answer } = outcome;
     counters.count(target.endpoint, { deployedModelId, startedAt, latencyMs, isError, predictions });
     shadow.mirror({
       alias: target.policy.name,

@@ -1,5 +1,6 @@
 /** What bytes did the caller send? Whole, bounded, and in time, whether functions-framework has read them already or not. */
 import type { IncomingMessage } from 'node:http';
+import { beginDeadline, endDeadline } from './deadline.ts';
 import type { Hold } from './held.ts';
 
 /** A request on plain node:http, or under functions-framework, which leaves the body (inflated) in `rawBody`. */
@@ -31,26 +32,25 @@ export function readBody(request: DoorRequest, bytesMax: number, deadlineMs: num
     const chunks: Buffer[] = [];
     let size = 0;
     let isOver = false;
-    let timer: NodeJS.Timeout | undefined;
-    // Most bodies come with their headers, are whole when this packet is read, and need no clock.
-    process.nextTick(() => {
-      if (!isOver && !request.complete) timer = setTimeout(() => end({ kind: 'tooSlow' }), deadlineMs);
-    });
+    const deadline = beginDeadline(deadlineMs, () => end({ kind: 'tooSlow' }));
     const end = (body: Body): void => {
       if (isOver) return;
       isOver = true;
-      clearTimeout(timer);
+      endDeadline(deadline);
       chunks.length = 0;
       resolve(body);
     };
-    request.on('data', (chunk: Buffer) => {
+    const take = (chunk: Buffer): void => {
       if (isOver) return;
       size += chunk.length;
       if (size > bytesMax) end({ kind: 'tooLarge' });
       else if (hold.take(chunk.length)) chunks.push(chunk);
       else end({ kind: 'noRoom' });
-    });
+    };
+    request.on('data', take);
     request.on('end', () => {
+      // Node would take longer to remove it.
+      request.off('data', take);
       const [only] = chunks;
       end({ kind: 'read', bytes: chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, size) });
     });

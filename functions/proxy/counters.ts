@@ -73,18 +73,21 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
   function count(endpoint: string, request: CountedRequest): void {
     const counts = countsOf(endpoint);
     const { deployedModelId } = request;
+    const at = now();
     // Who answered while nobody asked here is not known.
-    if (now() - counts.lastCountedAt > idleMs) counts.changedAt = now();
+    if (at - counts.lastCountedAt > idleMs) counts.changedAt = at;
     if (deployedModelId !== null && deployedModelId !== counts.lastId) noteChange(counts, deployedModelId);
+    counts.lastCountedAt = at;
     addRequest(opened(counts, request.startedAt), request);
-    if (deployedModelId !== null && counts.alarm.saw(deployedModelId, request.isError, now())) raise(counts);
+    if (deployedModelId !== null && counts.alarm.saw(deployedModelId, request.isError, at)) raise(counts);
     else reportWhenDue(counts);
   }
 
   function countReported(endpoint: string, outcomes: readonly ReportedOutcome[]): boolean {
     const counts = countsOf(endpoint);
     if (!hasRoom(counts.open, outcomes)) return false;
-    addReported(opened(counts, now()), outcomes);
+    counts.lastCountedAt = now();
+    addReported(opened(counts, counts.lastCountedAt), outcomes);
     reportWhenDue(counts);
     return true;
   }
@@ -118,7 +121,6 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
 
   /** A window opens with what it first counts, not where the last one closed: idle hours would make it too old to judge by. */
   function opened(counts: EndpointCounts, startedAt: number): Window {
-    counts.lastCountedAt = now();
     counts.open ??= emptyWindow(Math.max(counts.closedAt, Math.floor(startedAt)));
     return counts.open;
   }

@@ -3,7 +3,7 @@
  * wait for the store, so an old list goes on serving while a new one is read, and when reading it fails.
  */
 import type { Policy } from '../../machines/policy/policy.ts';
-import { endpointKey, parseEndpointName, type ResourceName } from '../../machines/rollout/resource-name.ts';
+import { parseEndpointName, type ResourceName } from '../../machines/rollout/resource-name.ts';
 import { log } from '../engine/log.ts';
 import type { Clock, PoliciesPort } from '../engine/ports.ts';
 import type { ProxyPath } from './path.ts';
@@ -23,7 +23,8 @@ export interface ServedEndpoints {
 }
 
 interface Index {
-  byEndpoint: Map<string, ServedEndpoint>;
+  /** Those of all locations: the path need not be put together anew to be looked up. */
+  byId: Map<string, ServedEndpoint[]>;
   byAlias: Map<string, ServedEndpoint>;
 }
 
@@ -62,19 +63,18 @@ export function createServedEndpoints(policies: PoliciesPort, now: Clock, keepMs
 }
 
 function lookUp(index: Index, path: Exclude<ProxyPath, { kind: 'openapi' }>): ServedEndpoint | null {
-  const found =
-    path.kind === 'alias' ? index.byAlias.get(path.alias) : index.byEndpoint.get(`${path.location}~${path.id}`);
-  return found ?? null;
+  if (path.kind === 'alias') return index.byAlias.get(path.alias) ?? null;
+  return index.byId.get(path.id)?.find(({ name }) => name.location === path.location) ?? null;
 }
 
 function indexed(policies: readonly Policy[]): Index {
-  const index: Index = { byEndpoint: new Map(), byAlias: new Map() };
+  const index: Index = { byId: new Map(), byAlias: new Map() };
   for (const policy of policies) {
     const name = parseEndpointName(policy.endpoint);
     if (name === null) continue;
     const served = { policy, endpoint: policy.endpoint, name };
-    const key = endpointKey(policy.endpoint);
-    if (!index.byEndpoint.has(key)) index.byEndpoint.set(key, served);
+    // Of policies that name the same one, the first is found.
+    index.byId.set(name.id, [...(index.byId.get(name.id) ?? []), served]);
     if (!index.byAlias.has(policy.name)) index.byAlias.set(policy.name, served);
   }
   return index;

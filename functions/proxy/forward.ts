@@ -7,6 +7,7 @@ import type { Dispatcher } from 'undici';
 import { limits } from '../engine/limits.ts';
 import type { Clock } from '../engine/ports.ts';
 import type { Reached } from './breaker.ts';
+import { beginDeadline, type Deadline, endDeadline } from './deadline.ts';
 import { answerError, answerTryLater } from './google-error.ts';
 import { callerHeaders, type ServedBy, servedBy } from './headers.ts';
 import type { Hold } from './held.ts';
@@ -56,15 +57,30 @@ export interface Sent {
   body: Buffer;
 }
 
-/** Forwards a request and answers the caller, whatever happens. Resolves when the exchange is over; never rejects. */
-export function forward(
+/**
+ * Forwards a request and answers the caller, whatever happens.
+ * @param learn told once, when the exchange is over
+ * @returns what `learn` does; rejects only when that throws
+ */
+export function forward<T>(
   dispatcher: Dispatcher,
   call: UpstreamCall,
   guard: Guard,
   response: ServerResponse,
   now: Clock,
-): Promise<Outcome> {
-  return new Promise((resolve) => new Exchange(dispatcher, call, guard, response, now, resolve).dispatch());
+  learn: (outcome: Outcome) => T | Promise<T>,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const over = (outcome: Outcome): void => {
+      try {
+        resolve(learn(outcome));
+      } catch (error) {
+        // Not into undici's hands, from which we come.
+        reject(error);
+      }
+    };
+    new Exchange(dispatcher, call, guard, response, now, over).dispatch();
+  });
 }
 
 const shortBytesMax = 16_384;
@@ -77,9 +93,9 @@ class Exchange implements Dispatcher.DispatchHandler {
   readonly #guard: Guard;
   readonly #response: ServerResponse;
   readonly #now: Clock;
-  readonly #resolve: (outcome: Outcome) => void;
+  readonly #over: (outcome: Outcome) => void;
   readonly #startedAt: number;
-  readonly #timer: NodeJS.Timeout;
+  readonly #deadline: Deadline;
   readonly #onClose = () => this.#callerLeft();
   readonly #chunks: Buffer[] = [];
   #controller: Dispatcher.DispatchController | null = null;
@@ -98,16 +114,16 @@ class Exchange implements Dispatcher.DispatchHandler {
     guard: Guard,
     response: ServerResponse,
     now: Clock,
-    resolve: (outcome: Outcome) => void,
+    over: (outcome: Outcome) => void,
   ) {
     this.#dispatcher = dispatcher;
     this.#call = call;
     this.#guard = guard;
     this.#response = response;
     this.#now = now;
-    this.#resolve = resolve;
+    this.#over = over;
     this.#startedAt = now();
-    this.#timer = setTimeout(() => this.#deadlinePassed(), call.deadlineMs);
+    this.#deadline = beginDeadline(call.deadlineMs, () => this.#deadlinePassed());
     response.on('close', this.#onClose);
   }
 
@@ -263,11 +279,11 @@ class Exchange implements Dispatcher.DispatchHandler {
     }: Partial<Pick<Outcome, 'answer' | 'sent'>> & { isBroken?: boolean },
   ): void {
     this.#isOver = true;
-    clearTimeout(this.#timer);
+    endDeadline(this.#deadline);
     this.#response.off('close', this.#onClose);
     const { deployedModelId } = this.#servedBy;
     this.#guard.settle(reachedBy(this.#status, deployedModelId, isBroken));
-    this.#resolve({
+    this.#over({
       deployedModelId,
       startedAt: this.#startedAt,
       latencyMs: Math.max(0, this.#latencyMs ?? this.#now() - this.#startedAt),

@@ -8,19 +8,20 @@ import { forward, type Outcome, type UpstreamCall } from './forward.ts';
 import { answerTryLater } from './google-error.ts';
 import { createRetryBudget, type RetryBudget } from './rate.ts';
 
-/** Null where nothing was asked upstream. */
-export type GuardedForward = (
+/** As forward(); null where nothing was asked upstream, and nothing is to be learned. */
+export type GuardedForward = <T>(
   endpoint: string,
   call: UpstreamCall,
   response: ServerResponse,
-) => Promise<Outcome> | null;
+  learn: (outcome: Outcome) => T | Promise<T>,
+) => Promise<T> | null;
 
 /** Makes the forward() of one instance. It answers the caller in any case. */
-export function createGuardedForward(dispatcher: Dispatcher, now: Clock): GuardedForward {
+export function createGuardedForward(dispatcherOf: (origin: string) => Dispatcher, now: Clock): GuardedForward {
   const passageTo = createBreakers(now);
   const budgets = new Map<string, RetryBudget>();
 
-  return (endpoint, call, response) => {
+  return (endpoint, call, response, learn) => {
     const passage = passageTo(endpoint);
     if (passage.kind === 'broken') {
       answerTryLater(response, 503, 'The upstream fails on nearly every request', passage.retryAfterMs);
@@ -30,6 +31,7 @@ export function createGuardedForward(dispatcher: Dispatcher, now: Clock): Guarde
     if (budget === undefined)
       budgets.set(endpoint, (budget = createRetryBudget(limits.retryRatio, limits.retriesSavedMax)));
     budget.attempted();
-    return forward(dispatcher, call, { takeRetry: budget.takeRetry, settle: passage.settle }, response, now);
+    const guard = { takeRetry: budget.takeRetry, settle: passage.settle };
+    return forward(dispatcherOf(call.origin), call, guard, response, now, learn);
   };
 }

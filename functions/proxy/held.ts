@@ -4,6 +4,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import { limits } from '../engine/limits.ts';
+import { beginDeadline, endDeadline } from './deadline.ts';
 
 /** What one exchange holds. */
 export interface Hold {
@@ -51,9 +52,9 @@ export function onceSent(response: ServerResponse, readDeadlineMs: number, done:
     done();
     return;
   }
-  const timer = setTimeout(() => response.destroy(), readDeadlineMs);
+  const deadline = beginDeadline(readDeadlineMs, () => response.destroy());
   response.once('close', () => {
-    clearTimeout(timer);
+    endDeadline(deadline);
     done();
   });
 }

@@ -18,11 +18,12 @@ export type KeyCheck = { kind: 'known'; name: string } | { kind: 'expired' } | {
 
 /** Makes the check of a key. */
 export function createKeyCheck(keys: readonly ProxyKey[], now: Clock): (key: string) => KeyCheck {
-  const known = keys.map((key) => ({ ...key, digest: Buffer.from(key.sha256, 'hex') }));
+  const known = keys.map((key) => ({ ...key, digest: Buffer.from(key.sha256, 'latin1') }));
+  const digest = Buffer.alloc(64);
   return (key) => {
     if (key.length > keyCharactersMax) return { kind: 'unknown' };
-    // By way of hex, for which Node takes half the time that it takes for a buffer.
-    const digest = Buffer.from(hash('sha256', key), 'hex');
+    // As hex, and always in the same place: Node takes twice as long for a buffer of its own.
+    digest.write(hash('sha256', key), 'latin1');
     let found: ProxyKey | null = null;
     // Every key is compared, in constant time each: the time taken says nothing of which one was close.
     for (const candidate of known) {

@@ -2,6 +2,7 @@
  * What does `:predict` answer when it was asked upstream as `:rawPredict`? The model's own JSON object, to which Vertex's
  * names of the DeployedModel are added as bytes: no caller waits for predictions to be parsed.
  */
+import { limits } from '../engine/limits.ts';
 import { googleError } from './google-error.ts';
 import type { ServedBy } from './headers.ts';
 
@@ -13,19 +14,31 @@ export function predictAnswer(answer: Buffer, servedBy: ServedBy): Buffer | null
   const first = skipSpace(answer, 0, 1);
   const last = skipSpace(answer, answer.length - 1, -1);
   if (answer[first] !== openBrace || answer[last] !== closeBrace || last <= first) return null;
-  const { deployedModelId, model, modelVersionId } = servedBy;
-  let names = '';
-  if (deployedModelId !== null) names += `,"deployedModelId":${JSON.stringify(deployedModelId)}`;
-  if (model !== null) names += `,"model":${JSON.stringify(model)}`;
-  if (modelVersionId !== null) names += `,"modelVersionId":${JSON.stringify(modelVersionId)}`;
-  if (names === '') return answer;
+  const names = namesOf(servedBy);
+  if (names.length === 0) return answer;
   // Last, so that a model that names itself does not hide what Vertex said.
   const isEmpty = skipSpace(answer, first + 1, 1) === last;
-  const end = `${isEmpty ? names.slice(1) : names}}`;
-  const whole = Buffer.allocUnsafe(last + Buffer.byteLength(end));
-  answer.copy(whole, 0, 0, last);
-  whole.write(end, last);
-  return whole;
+  return Buffer.concat([answer.subarray(0, last), isEmpty ? names.subarray(1) : names]);
+}
+
+interface Names extends ServedBy {
+  /** Of JSON, from the comma to the closing brace; empty where there are none. */
+  bytes: Buffer;
+}
+
+/** By DeployedModel: a few give all the answers, and to write their names takes longer than all else that is done here. */
+const written = new Map<string | null, Names>();
+
+function namesOf(servedBy: ServedBy): Buffer {
+  const { deployedModelId, model, modelVersionId } = servedBy;
+  const before = written.get(deployedModelId);
+  if (before !== undefined && before.model === model && before.modelVersionId === modelVersionId) return before.bytes;
+  const fields = Object.entries({ deployedModelId, model, modelVersionId }).filter(([, value]) => value !== null);
+  const text = fields.map(([name, value]) => `,${JSON.stringify(name)}:${JSON.stringify(value)}`).join('');
+  const bytes = Buffer.from(text === '' ? '' : `${text}}`);
+  if (written.size >= limits.evidenceVariantsMax) written.clear();
+  written.set(deployedModelId, { deployedModelId, model, modelVersionId, bytes });
+  return bytes;
 }
 
 /** An error of `:predict`: Google's JSON as it came, or the model's own words inside Google's JSON. */

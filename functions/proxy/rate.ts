@@ -10,9 +10,10 @@ export function createRate(perMinute: number, now: Clock): Rate {
   let tokens = perMinute;
   let filledAt = now();
   return () => {
+    const at = now();
     // A clock that was set back must not empty the bucket.
-    tokens = Math.min(perMinute, tokens + Math.max(0, now() - filledAt) * perMs);
-    filledAt = now();
+    tokens = Math.min(perMinute, tokens + Math.max(0, at - filledAt) * perMs);
+    filledAt = at;
     if (tokens >= 1) {
       tokens -= 1;
       return 0;

@@ -1,4 +1,5 @@
 /** Where does a prediction go, and with whose credentials? Vertex's regional host, or the local emulator. */
+import { Pool } from 'undici';
 import { z } from 'zod';
 import { endpointKey, type ResourceName } from '../../machines/rollout/resource-name.ts';
 import { limits } from '../engine/limits.ts';
@@ -44,6 +45,43 @@ export function bodyBytesMaxOf(
 ): (endpoint: ResourceName) => number {
   const own = new Set(dedicated.map(({ endpoint }) => endpointKey(endpoint)));
   return ({ location, id }) => (own.has(`${location}~${id}`) ? limits.predictDedicatedBytesMax : sharedMax);
+}
+
+/** The connections of one instance. */
+export interface Pools {
+  of(origin: string): Pool;
+  /** Resolves when nothing is under way. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes them, at most so many to each origin. undici's Agent would hold the pools too, but each request would pay for its
+ * care for origins that come and go; here the policies name them.
+ */
+export function createPools(connectionsMax: number): Pools {
+  const pools = new Map<string, Pool>();
+  return {
+    of(origin) {
+      let pool = pools.get(origin);
+      if (pool === undefined) pools.set(origin, (pool = new Pool(origin, optionsOf(connectionsMax))));
+      return pool;
+    },
+    async close() {
+      await Promise.all([...pools.values()].filter((pool) => !pool.closed).map((pool) => pool.close()));
+    },
+  };
+}
+
+function optionsOf(connections: number): Pool.Options {
+  return {
+    // Every exchange has its own deadline; undici's would only be a second opinion.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    allowH2: false,
+    // One for each request that may be under way: none waits for another's connection.
+    connections,
+    connect: { timeout: limits.predictConnectDeadlineMs },
+  };
 }
 
 /** Gives a token that is good for a while; a promise of one only when it must be fetched, which may reject. */

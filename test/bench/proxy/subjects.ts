@@ -16,6 +16,10 @@ export interface Subject {
   pid: number;
 }
 
+/** The two whose ratio says what ours costs. */
+export const bareName = 'node:http with undici';
+export const onNodeName = 'ours on node:http';
+
 export type Guard = ReturnType<typeof createProcessGuard>;
 
 const here = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
@@ -32,11 +36,11 @@ export async function startAll(guard: Guard, folder: string): Promise<Subject[]>
     startNode(guard, name, [framework, `--source=${here('functions.ts')}`, `--target=${target}`], env);
   const others = [
     ...(hasNginx ? [startNginx(guard, folder, 'nginx proxy_pass', passedTo(upstream.origin))] : []),
-    startNode(guard, 'node:http with undici', [here('server.ts'), 'bare'], env),
+    startNode(guard, bareName, [here('server.ts'), 'bare'], env),
     underFramework('functions-framework alone', 'alone'),
     underFramework('functions-framework, ten lines', 'naive'),
     underFramework('ours on functions-framework', 'ours'),
-    startNode(guard, 'ours on node:http', [here('server.ts'), 'ours'], env),
+    startNode(guard, onNodeName, [here('server.ts'), 'ours'], env),
   ];
   return [upstream, ...(await Promise.all(others))];
 }

@@ -24,7 +24,7 @@ async function open(upstream: Listening, failingConnections: number) {
       else real(options, callback);
     },
   });
-  const forward = createGuardedForward(agent, Date.now);
+  const forward = createGuardedForward(() => agent, Date.now);
   const outcomes: (Outcome | null)[] = [];
   const door = await listen((_request, response) => {
     const call = {
@@ -37,7 +37,7 @@ async function open(upstream: Listening, failingConnections: number) {
       hold: createRoom(1e6)(),
       keepBytesMax: 0,
     };
-    void forward('one', call, response)?.then((outcome) => outcomes.push(outcome));
+    void forward('one', call, response, (outcome) => outcomes.push(outcome));
   });
   closing.push(upstream, { [Symbol.asyncDispose]: () => agent.destroy() }, door);
   const ask = async () => (await fetch(door.origin)).status;

@@ -22,6 +22,22 @@ describe('the answer of :predict', () => {
     expect(JSON.parse(answer?.toString() ?? '')).toEqual({ predictions: [], ...seven });
   });
 
+  it('names who gave this one, whoever gave those before', () => {
+    const id = fc.option(fc.constantFrom('7', '8', '__proto__'));
+    const name = fc.option(fc.constantFrom('a', 'b', 'é"'));
+    const served = fc.record({ deployedModelId: id, model: name, modelVersionId: name });
+    const answer = Buffer.from('{"predictions":[1]}');
+    fc.assert(
+      fc.property(fc.array(served, { minLength: 2, maxLength: 100 }), (all) => {
+        for (const by of all) {
+          const named = Object.fromEntries(Object.entries(by).filter(([, value]) => value !== null));
+          const parsed: unknown = JSON.parse(predictAnswer(answer, by)?.toString() ?? 'null');
+          expect(parsed).toEqual({ predictions: [1], ...named });
+        }
+      }),
+    );
+  });
+
   it('invents no name', () => {
     const answer = Buffer.from('{"predictions":[1]}');
     expect(predictAnswer(answer, nobody)).toEqual(answer);

@@ -1,0 +1,57 @@
+/**
+ * What ought to be over by now? Nearly all is, long before its deadline, so one timer looks at what is left from time to
+ * time: one of Node's for each request would take as much as all the request's checks.
+ */
+import { limits } from '../engine/limits.ts';
+
+/** A link in the chain of all that are pending; of itself alone when it is over. In a Set it would take twice as long. */
+export class Deadline {
+  /** On the clock of performance.now(), which nobody sets. */
+  readonly at: number;
+  readonly passed: () => void;
+  before: Deadline = this;
+  after: Deadline = this;
+
+  constructor(at: number, passed: () => void) {
+    this.at = at;
+    this.passed = passed;
+  }
+}
+
+/** Its `after` is the oldest, its `before` the youngest. */
+const chain = new Deadline(Number.POSITIVE_INFINITY, () => undefined);
+let timer: NodeJS.Timeout | undefined;
+
+/** Calls `passed` once, `ms` from now and up to `limits.deadlineLookMs` late, unless the deadline is ended before. */
+export function beginDeadline(ms: number, passed: () => void): Deadline {
+  const deadline = new Deadline(performance.now() + ms, passed);
+  deadline.before = chain.before;
+  deadline.after = chain;
+  chain.before.after = deadline;
+  chain.before = deadline;
+  timer ??= setInterval(look, limits.deadlineLookMs).unref();
+  return deadline;
+}
+
+/** Once too often does no harm. */
+export function endDeadline(deadline: Deadline): void {
+  deadline.before.after = deadline.after;
+  deadline.after.before = deadline.before;
+  deadline.before = deadline;
+  deadline.after = deadline;
+}
+
+function look(): void {
+  const now = performance.now();
+  const over: Deadline[] = [];
+  for (let one = chain.after; one !== chain; one = one.after) if (one.at <= now) over.push(one);
+  for (const one of over) {
+    // One that has passed may end others.
+    if (one.after === one) continue;
+    endDeadline(one);
+    one.passed();
+  }
+  if (chain.after !== chain) return;
+  clearInterval(timer);
+  timer = undefined;
+}
