@@ -151,13 +151,17 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     const seen: Seen = { endpoint: null, deployedModelId: null };
     let entered: Entered | null = null;
     try {
-      // What is there is not waited for: a wait costs more than the checks before it.
-      const entering = enter(request, response, seen);
-      entered = entering instanceof Promise ? await entering : entering;
-      if (entered !== null) {
-        const body = await readBody(request, entered.bytesMax, bounds.bodyDeadlineMs, entered.hold);
-        const answered = await answer(request, response, entered, body);
-        if (answered !== null) seen.deployedModelId = answered.deployedModelId;
+      try {
+        // What is there is not waited for: a wait costs more than the checks before it.
+        const entering = enter(request, response, seen);
+        entered = entering instanceof Promise ? await entering : entering;
+        if (entered !== null) {
+          const body = await readBody(request, entered.bytesMax, bounds.bodyDeadlineMs, entered.hold);
+          const answered = await answer(request, response, entered, body);
+          if (answered !== null) seen.deployedModelId = answered.deployedModelId;
+        }
+      } finally {
+        if (entered !== null) leave(response, entered, seen);
       }
     } catch (error) {
       log('ERROR', 'The proxy failed on a request', {
@@ -166,7 +170,6 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       });
       answerError(response, 500, 'The proxy failed on this request');
     }
-    if (entered !== null) leave(response, entered, seen);
     answers.count(seen.endpoint, seen.deployedModelId, codeOf(response));
   }
 
@@ -258,11 +261,11 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
 
   /** A caller who does not read its answer keeps its place, and the answer its bytes. */
   function leave(response: ServerResponse, { hold, trace }: Entered, { deployedModelId }: Seen): void {
-    trace?.end({ statusCode: codeOf(response), deployedModelId });
     onceSent(response, bounds.answerDeadlineMs, () => {
       inFlight -= 1;
       hold.release();
     });
+    trace?.end({ statusCode: codeOf(response), deployedModelId });
   }
 
   /** Says why a body was not read; to a caller who left, nothing. */

@@ -22,6 +22,8 @@ export function createGuardedForward(dispatcherOf: (origin: string) => Dispatche
   const budgets = new Map<string, RetryBudget>();
 
   return (endpoint, call, response, learn) => {
+    // First, for it throws where an origin is none; a passage that was taken must be settled.
+    const dispatcher = dispatcherOf(call.origin);
     const passage = passageTo(endpoint);
     if (passage.kind === 'broken') {
       answerTryLater(response, 503, 'The upstream fails on nearly every request', passage.retryAfterMs);
@@ -32,6 +34,6 @@ export function createGuardedForward(dispatcherOf: (origin: string) => Dispatche
       budgets.set(endpoint, (budget = createRetryBudget(limits.retryRatio, limits.retriesSavedMax)));
     budget.attempted();
     const guard = { takeRetry: budget.takeRetry, settle: passage.settle };
-    return forward(dispatcherOf(call.origin), call, guard, response, now, learn);
+    return forward(dispatcher, call, guard, response, now, learn);
   };
 }

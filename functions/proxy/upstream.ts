@@ -50,7 +50,7 @@ export function bodyBytesMaxOf(
 /** The connections of one instance. */
 export interface Pools {
   of(origin: string): Pool;
-  /** Resolves when nothing is under way. */
+  /** Resolves when nothing is under way. What is asked from then on fails as it would without a connection. */
   close(): Promise<void>;
 }
 
@@ -60,31 +60,33 @@ export interface Pools {
  */
 export function createPools(connectionsMax: number): Pools {
   const pools = new Map<string, Pool>();
+  let isClosed = false;
+
+  function open(origin: string): Pool {
+    const pool = new Pool(origin, {
+      allowH2: false,
+      // Every exchange has its own deadline; undici's would only be a second opinion.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      // One for each request that may be under way: none waits for another's connection.
+      connections: connectionsMax,
+      connect: { timeout: limits.predictConnectDeadlineMs },
+    });
+    pools.set(origin, pool);
+    if (isClosed) void pool.close();
+    return pool;
+  }
+
   return {
-    of(origin) {
-      let pool = pools.get(origin);
-      if (pool === undefined) pools.set(origin, (pool = new Pool(origin, optionsOf(connectionsMax))));
-      return pool;
-    },
+    of: (origin) => pools.get(origin) ?? open(origin),
     async close() {
+      isClosed = true;
       await Promise.all([...pools.values()].filter((pool) => !pool.closed).map((pool) => pool.close()));
     },
   };
 }
 
-function optionsOf(connections: number): Pool.Options {
-  return {
-    // Every exchange has its own deadline; undici's would only be a second opinion.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    allowH2: false,
-    // One for each request that may be under way: none waits for another's connection.
-    connections,
-    connect: { timeout: limits.predictConnectDeadlineMs },
-  };
-}
-
-/** Gives a token that is good for a while; a promise of one only when it must be fetched, which may reject. */
+/** Gives a token that is good for a while; a promise of one only when it must be fetched, which may reject. Never throws. */
 export type AccessTokens = () => string | Promise<string>;
 
 /** Neither Google's library nor the metadata server keeps a token for longer than until five minutes before its end. */

@@ -124,17 +124,18 @@ describe('what a bundle holds', () => {
     expect(subjectOf(name).kilobytes).toBeLessThan(1000);
   });
 
-  test('whoever asks by undici has an agent that offers no HTTP/2, which is left out', () => {
+  test('whoever asks by undici offers no HTTP/2, which is left out', () => {
     const sources = readdirSync('functions', { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.ts'))
       .map((path) => readFileSync(join('functions', path), 'utf8'));
     const imported = sources.flatMap((text) =>
       [...text.matchAll(/^import (.*) from 'undici';$/gm)].map(([, what]) => what),
     );
-    expect(new Set(imported)).toEqual(new Set(['{ Agent }', 'type { Dispatcher }']));
-    const agents = sources.flatMap((text) => [...text.matchAll(/new Agent\(\{[^}]*\}/g)].map(([made]) => made));
-    expect(agents.length).toBeGreaterThan(2);
-    expect(agents.filter((made) => !made.includes('allowH2: false'))).toEqual([]);
+    expect(new Set(imported)).toEqual(new Set(['{ Agent }', '{ Pool }', 'type { Dispatcher }']));
+    const made = /new (?:Agent|Pool)\((?:\w+, )?\{[^}]*\}/g;
+    const connecting = sources.flatMap((text) => [...text.matchAll(made)].map(([found]) => found));
+    expect(connecting.length).toBeGreaterThan(2);
+    expect(connecting.filter((one) => !one.includes('allowH2: false'))).toEqual([]);
   });
 
   test('the same sources give the same bytes', async () => {

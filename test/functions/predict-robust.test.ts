@@ -8,7 +8,16 @@ import { limits } from '../../functions/engine/limits.ts';
 import { proxyConfigSchema } from '../../functions/proxy/config.ts';
 import { drain, guardServer } from '../../functions/proxy/server.ts';
 import { captureLog } from '../log.ts';
-import { delays, goodKey, healthyModel, longPath, servedBySeven, startWorld, type World } from './proxy/proxy-world.ts';
+import {
+  delays,
+  goodKey,
+  healthyModel,
+  listen,
+  longPath,
+  servedBySeven,
+  startWorld,
+  type World,
+} from './proxy/proxy-world.ts';
 import { portOf } from '../port.ts';
 
 captureLog();
@@ -111,6 +120,42 @@ describe('a caller who leaves while the policies are read', () => {
     read.resolve();
     await waiting;
     expect((await world.post(`${longPath}:rawPredict`)).status).toBe(200);
+  });
+});
+
+describe('a fault of our own', () => {
+  const config = proxyConfigSchema.parse({ inFlightMax: 1 });
+  const predict = (world: World) => world.post(`${longPath}:predict`);
+
+  it.for(['nowhere', 'http://127.0.0.1:99999', 'http://%'])(
+    'such as the origin "%s" is a 500 that says nothing more, and takes no place',
+    async (origin) => {
+      const origins = [origin, origin];
+      await using good = await listen((_request, response) => void response.writeHead(200, servedBySeven).end('{}'));
+      await using world = await startWorld(undefined, { config, upstreamOrigin: () => origins.pop() ?? good.origin });
+      for (const _ of [1, 2]) {
+        const answer = await predict(world);
+        expect([answer.status, await answer.json()]).toEqual([
+          500,
+          { error: { code: 500, message: 'The proxy failed on this request', status: 'INTERNAL' } },
+        ]);
+      }
+      expect((await predict(world)).status).toBe(200);
+    },
+  );
+
+  it('in tracing costs no caller its answer, and no later one its place', async () => {
+    const fail = () => {
+      throw new Error('no spans today');
+    };
+    const context = { traceId: '1'.repeat(32), spanId: '1'.repeat(16), isSampled: true };
+    const trace = { context, beginUpstream: () => ({ context, end: () => undefined }), end: fail };
+    const done = () => Promise.resolve();
+    await using world = await startWorld(undefined, {
+      config,
+      tracing: { begin: () => trace, flush: done, close: done },
+    });
+    for (const _ of [1, 2, 3]) expect((await predict(world)).status).toBe(200);
   });
 });
 

@@ -1,5 +1,5 @@
 /** Is a request that found no connection tried once more, and one that was perhaps heard never? */
-import { Agent, buildConnector } from 'undici';
+import { buildConnector, Pool } from 'undici';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createGuardedForward } from '../../../functions/proxy/guarded.ts';
 import { createRoom } from '../../../functions/proxy/held.ts';
@@ -17,14 +17,14 @@ afterEach(async () => {
 async function open(upstream: Listening, failingConnections: number) {
   const real = buildConnector({});
   let connections = 0;
-  const agent = new Agent({
+  const pool = new Pool(upstream.origin, {
     connect: (options, callback) => {
       connections += 1;
       if (connections <= failingConnections) callback(Object.assign(new Error('no'), { code: 'ECONNREFUSED' }), null);
       else real(options, callback);
     },
   });
-  const forward = createGuardedForward(() => agent, Date.now);
+  const forward = createGuardedForward(() => pool, Date.now);
   const outcomes: (Outcome | null)[] = [];
   const door = await listen((_request, response) => {
     const call = {
@@ -39,7 +39,7 @@ async function open(upstream: Listening, failingConnections: number) {
     };
     void forward('one', call, response, (outcome) => outcomes.push(outcome));
   });
-  closing.push(upstream, { [Symbol.asyncDispose]: () => agent.destroy() }, door);
+  closing.push(upstream, { [Symbol.asyncDispose]: () => pool.destroy() }, door);
   const ask = async () => (await fetch(door.origin)).status;
   return { ask, outcomes, connections: () => connections };
 }
