@@ -49,7 +49,7 @@ export function readBody(request: DoorRequest, bytesMax: number, deadlineMs: num
     };
     request.on('data', take);
     request.on('end', () => {
-      // Node would take longer to remove it.
+      // Node does so itself once the answer is sent, but in a way that takes longer.
       request.off('data', take);
       const [only] = chunks;
       end({ kind: 'read', bytes: chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, size) });

@@ -1,10 +1,10 @@
 /**
  * What ought to be over by now? Nearly all is, long before its deadline, so one timer looks at what is left from time to
- * time: one of Node's for each request would take as much as all the request's checks.
+ * time. One of Node's for each request would cost more than the counting of it.
  */
 import { limits } from '../engine/limits.ts';
 
-/** A link in the chain of all that are pending; of itself alone when it is over. In a Set it would take twice as long. */
+/** A link in the chain of all that are pending; of itself alone when it is over. */
 export class Deadline {
   /** On the clock of performance.now(), which nobody sets. */
   readonly at: number;

@@ -22,7 +22,7 @@ export function createKeyCheck(keys: readonly ProxyKey[], now: Clock): (key: str
   const digest = Buffer.alloc(64);
   return (key) => {
     if (key.length > keyCharactersMax) return { kind: 'unknown' };
-    // As hex, and always in the same place: Node takes twice as long for a buffer of its own.
+    // As hex, and always in the same place: Node takes longer to make a buffer of it.
     digest.write(hash('sha256', key), 'latin1');
     let found: ProxyKey | null = null;
     // Every key is compared, in constant time each: the time taken says nothing of which one was close.
