@@ -237,9 +237,9 @@ async function gaxOptions(project: string, emulator: string | null, apiEndpoint?
   };
 }
 
-/** Whom Firestore's emulator asks for no rules, as its client says too. */
+/** Whom Firestore's emulator asks for no rules, as its client says too. Not Node's Headers, which take 20 ms to load. */
 const emulatorOwner: Rest['auth'] = {
-  getRequestHeaders: () => Promise.resolve(new Headers({ authorization: 'Bearer owner' })),
+  getRequestHeaders: () => Promise.resolve([['authorization', 'Bearer owner']]),
 };
 
 async function restOf(

@@ -1,15 +1,14 @@
 /** One question to an API of Google's over HTTP and JSON, for what its client cannot ask, or takes too long to load for. */
 import { type IncomingMessage, request as http } from 'node:http';
 import { request as https } from 'node:https';
-import type { AuthClient } from 'google-auth-library';
 import { z } from 'zod';
 import { messageOf, PermanentError, TransientError } from '../engine/errors.ts';
 
 export interface Rest {
   /** Without a slash at its end. */
   baseUrl: string;
-  /** Signs requests; null where nobody asks who it is: an emulator. */
-  auth: Pick<AuthClient, 'getRequestHeaders'> | null;
+  /** Signs requests, as a client of google-auth-library does; null where nobody asks who it is: an emulator. */
+  auth: { getRequestHeaders(url: string): Promise<Iterable<[string, string]>> } | null;
 }
 
 export interface RestRequest {
