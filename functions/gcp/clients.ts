@@ -237,7 +237,7 @@ async function gaxOptions(project: string, emulator: string | null, apiEndpoint?
   };
 }
 
-/** Whom Firestore's emulator asks for no rules, as its client says too. Not Node's Headers, which take 20 ms to load. */
+/** Whom Firestore's emulator asks for no rules, as its client says too. Not Node's Headers, which bring its fetch(). */
 const emulatorOwner: Rest['auth'] = {
   getRequestHeaders: () => Promise.resolve([['authorization', 'Bearer owner']]),
 };

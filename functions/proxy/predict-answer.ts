@@ -37,7 +37,7 @@ function namesOf(servedBy: ServedBy): Buffer {
   const text = fields.map(([name, value]) => `,${JSON.stringify(name)}:${JSON.stringify(value)}`).join('');
   const bytes = Buffer.from(text === '' ? '' : `${text}}`);
   if (written.size >= limits.evidenceVariantsMax) written.clear();
-  written.set(deployedModelId, { deployedModelId, model, modelVersionId, bytes });
+  written.set(deployedModelId, { ...servedBy, bytes });
   return bytes;
 }
 

@@ -1,7 +1,7 @@
 /**
  * What does a request cost on its way through the proxy, beside what else could stand there? All on loopback, pressed in
  * turn, round after round, so that what else the machine does falls on all alike; each ratio is of the same round. All are
- * started several times, for of two processes with the same code one may bear a third more than the other.
+ * started several times, for two processes with the same code do not bear the same.
  *
  *   npm run bench -- proxy [--starts 3] [--rounds 10] [--seconds 1]
  */
