@@ -8,7 +8,8 @@ import { z } from 'zod';
 import { messageOf, PermanentError } from './engine/errors.ts';
 import { limits } from './engine/limits.ts';
 import { log } from './engine/log.ts';
-import { type Outcome, problemsOf } from './engine/messages.ts';
+import type { Outcome } from './engine/messages.ts';
+import { problemsOf } from './engine/problems.ts';
 import type { BusPort } from './engine/ports.ts';
 import { sendDeadLetter } from './engine/publish.ts';
 

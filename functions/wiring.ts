@@ -5,7 +5,6 @@
 import type { BlessingContext } from './engine/blessings.ts';
 import { type Environment, parseEnvironment } from './engine/environment.ts';
 import type { Observing } from './engine/observe.ts';
-import { policiesFromFolder } from './engine/policies-folder.ts';
 import type { PoliciesPort, Ports, StorePort } from './engine/ports.ts';
 import { openSqliteStore } from './engine/sqlite-store.ts';
 import { pubsubBus, restBus } from './gcp/bus.ts';
@@ -90,10 +89,11 @@ function signalReaders(clients: Clients): SignalReader[] {
   return [filterSignals(clients), promqlSignals(clients), requestLogSignals(clients), modelMonitoringSignals(clients)];
 }
 
-function policiesOf(environment: Environment, clients: RestClients): PoliciesPort {
-  return environment.policiesFolder === null
-    ? firestorePolicies(clients)
-    : policiesFromFolder(environment.policiesFolder);
+function policiesOf({ policiesFolder }: Environment, clients: RestClients): PoliciesPort {
+  if (policiesFolder === null) return firestorePolicies(clients);
+  return {
+    list: async () => (await import('./engine/policies-folder.ts')).policiesFromFolder(policiesFolder).list(),
+  };
 }
 
 function storeOf({ store }: Environment, clients: RecordClients): StorePort {

@@ -57,7 +57,7 @@ const table: Layer[] = [
       '@redis/client',
       '@opentelemetry/*',
     ],
-    advice: 'pass it in from functions/serve-predict.ts',
+    advice: 'pass it in from functions/open-predict.ts',
   },
   {
     name: 'dashboard',

@@ -13,10 +13,10 @@ import {
   evidenceMessageSchema,
   incidentMessageSchema,
   logEntrySchema,
-  problemsOf,
   tickMessageSchema,
 } from '../functions/engine/messages.ts';
 import type { BusPort, OutgoingMessage } from '../functions/engine/ports.ts';
+import { problemsOf } from '../functions/engine/problems.ts';
 import { cloudEvent, sendAttention, sendDeadLetter, topics } from '../functions/engine/publish.ts';
 import { formatProblem, parsePolicy } from '../machines/policy/document.ts';
 import { happenings } from '../machines/rollout/announce.ts';

@@ -5,6 +5,9 @@
 import { z } from 'zod';
 import { nth } from '../../machines/nth.ts';
 
+// To write code for each schema takes a new process longer than it saves: few values come to each.
+z.config({ jitless: true });
+
 const hostPort = z.string().regex(/^[^\s:/]+:\d{1,5}$/, 'expected host:port, such as localhost:8085');
 const optionalHostPort = hostPort.optional();
 

@@ -147,11 +147,3 @@ export type Outcome =
   | { kind: 'done'; text: string }
   | { kind: 'ignored'; text: string }
   | { kind: 'rejected'; text: string };
-
-/** The problems of a value in one sentence: `versionId is required: …; endpoint: expected …`. Of very many, the first. */
-export function problemsOf({ issues }: z.ZodError): string {
-  const said = issues
-    .slice(0, limits.problemsMax)
-    .map(({ path, message }) => `${path.join('.') || 'message'}: ${message}`.slice(0, limits.problemCharsMax));
-  return [...said, ...(issues.length > said.length ? [`and ${issues.length - said.length} more`] : [])].join('; ');
-}

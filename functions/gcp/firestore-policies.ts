@@ -1,6 +1,5 @@
 /** Which policies are there? PoliciesPort over the Firestore documents that Terraform writes, one YAML text in each. */
 
-import { formatProblem, parsePolicy } from '../../machines/policy/document.ts';
 import type { Policy } from '../../machines/policy/policy.ts';
 import type { PoliciesPort } from '../engine/ports.ts';
 import type { RecordClients } from './clients.ts';
@@ -12,7 +11,12 @@ export const policiesCollection = 'rollout-policies';
 export function firestorePolicies(clients: Pick<RecordClients, 'firestoreRest'>): PoliciesPort {
   return {
     async list() {
-      const documents = await queryCollection(clients, { collection: policiesCollection, field: 'yaml' });
+      const asked = queryCollection(clients, { collection: policiesCollection, field: 'yaml' });
+      // What reads policies is loaded while Firestore looks for them.
+      const [documents, { formatProblem, parsePolicy }] = await Promise.all([
+        asked,
+        import('../../machines/policy/document.ts'),
+      ]);
       const policies: Policy[] = [];
       const problems: string[] = [];
       for (const { id, value: yaml } of documents) {

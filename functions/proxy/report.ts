@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import type { Policy } from '../../machines/policy/policy.ts';
 import { limits } from '../engine/limits.ts';
-import { problemsOf } from '../engine/messages.ts';
+import { problemsOf } from '../engine/problems.ts';
 import { type ReportedKind, reportedChecks } from '../engine/reported.ts';
 import { deployedModelIdPattern } from '../engine/deployed-model-id.ts';
 

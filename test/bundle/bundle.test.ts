@@ -84,9 +84,9 @@ withFirestoreEmulator('a bundle', (emulator) => {
       }
     });
 
-    test('a body in another character set than JSON has is refused, and takes nothing down', async () => {
+    test.each(['shift_jis', 'iso-8859-1'])('a body in %s is refused, and takes nothing down', async (characterSet) => {
       const { request } = subjectOf('onTick');
-      const headers = { 'content-type': 'text/plain; charset=shift_jis' };
+      const headers = { 'content-type': `text/plain; charset=${characterSet}` };
       const odd = { ...request, headers, body: 'tick', status: 415, says: '' };
       await startCold({ ...subjectOf('onTick'), request: odd }, environment);
     });
@@ -136,6 +136,13 @@ describe('what a bundle holds', () => {
     const connecting = sources.flatMap((text) => [...text.matchAll(made)].map(([found]) => found));
     expect(connecting.length).toBeGreaterThan(2);
     expect(connecting.filter((one) => !one.includes('allowH2: false'))).toEqual([]);
+  });
+
+  test('a proxy builds no schema of what others are sent', () => {
+    const named = /\bblessedAt\b/;
+    const carrying = (name: string) => [...filesOf(name).values()].filter((text) => named.test(text));
+    expect(carrying('onBlessing')).not.toEqual([]);
+    expect(carrying('predict')).toEqual([]);
   });
 
   test('the same sources give the same bytes', async () => {

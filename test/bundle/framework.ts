@@ -10,6 +10,7 @@ import { z } from 'zod';
 export const framework = '@google-cloud/functions-framework';
 
 const packageSchema = z.object({ version: z.string() });
+const mediaTypesSchema = z.record(z.string(), z.unknown());
 
 /** Its names that functions/index.ts imports, and its command line, which runs when it is loaded. */
 const entry = `
@@ -17,12 +18,28 @@ export { cloudEvent, http } from '${framework}';
 export function start() { require('./node_modules/${framework}/build/src/main.js'); }
 `;
 
-/** Tables for Chinese, Japanese and Korean character sets are half of it. JSON is in UTF-8; a body in one of those is refused. */
-const leanCharacterSets: Plugin = {
-  name: 'lean character sets',
+/** Of the two thousand types of files that express knows, those it answers with when it is not told, and reads. */
+const mediaTypes = [
+  'application/json',
+  'application/octet-stream',
+  'application/x-www-form-urlencoded',
+  'text/html',
+  'text/plain',
+];
+
+/** Tables are most of it. JSON is in UTF-8; a body in another character set than Unicode's is refused. */
+const leanTables: Plugin = {
+  name: 'lean tables',
   setup(plugin) {
-    const filter = /\/iconv-lite\/encodings\/tables\/[\w-]+\.json$/;
-    plugin.onLoad({ filter }, () => ({ contents: 'null', loader: 'json' }));
+    const characterSets = /\/iconv-lite\/encodings\/(tables\/[\w-]+\.json|sbcs-data-generated\.js)$/;
+    plugin.onLoad({ filter: characterSets }, () => ({ contents: 'null', loader: 'json' }));
+    plugin.onLoad({ filter: /\/mime-db\/db\.json$/ }, ({ path }) => {
+      const all = mediaTypesSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+      return {
+        contents: JSON.stringify(Object.fromEntries(mediaTypes.map((type) => [type, all[type]]))),
+        loader: 'json',
+      };
+    });
   },
 };
 
@@ -73,7 +90,7 @@ async function makeFramework(root: string): Promise<Uint8Array | string> {
     format: 'cjs',
     // Names too, unlike in our own code: nobody reads a stack trace of it.
     minify: true,
-    plugins: [leanCharacterSets],
+    plugins: [leanTables],
     legalComments: 'none',
     logLevel: 'error',
   });

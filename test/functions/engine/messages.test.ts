@@ -1,6 +1,7 @@
 /** Which evidence is understood, and what is said of the rest? */
 import { describe, expect, it } from 'vitest';
-import { evidenceMessageSchema, problemsOf } from '../../../functions/engine/messages.ts';
+import { evidenceMessageSchema } from '../../../functions/engine/messages.ts';
+import { problemsOf } from '../../../functions/engine/problems.ts';
 
 const latencyMs = { bounds: [10], counts: [1, 0] };
 const counted = { requests: 1, errors: 0, latencyMs };

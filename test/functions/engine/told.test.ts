@@ -19,10 +19,10 @@ import {
   incidentMessageSchema,
   type LogEntry,
   logEntrySchema,
-  problemsOf,
   tickMessageSchema,
 } from '../../../functions/engine/messages.ts';
 import type { OutgoingMessage } from '../../../functions/engine/ports.ts';
+import { problemsOf } from '../../../functions/engine/problems.ts';
 import { sendDeadLetter } from '../../../functions/engine/publish.ts';
 import { listRollouts, readJournal, readRollout } from '../../../functions/engine/rollouts.ts';
 import { reconcile } from '../../../functions/engine/reconcile.ts';
