@@ -139,6 +139,7 @@ export function createAsk(dependencies: AskDependencies): Ask {
         isPredict,
         hold,
         keepBytesMax: verb === 'streamRawPredict' ? 0 : limits.sampledAnswerBytesMax,
+        isSentKept: cache !== undefined,
       },
       response,
       (outcome) => {

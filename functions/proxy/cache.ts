@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { limits } from '../engine/limits.ts';
 import type { Clock } from '../engine/ports.ts';
 import { canonicalJson } from './canonical.ts';
+import { vertexHeadersOf } from './headers.ts';
 import { createWatch, type Watch } from './who-serves.ts';
 
 const ruleSchema = z
@@ -69,7 +70,7 @@ export interface LiveAnswer {
   deployedModelId: string | null;
   startedAt: number;
   /** What the caller got; null unless it is a whole 200 of `:predict`. */
-  sent: { headers: Record<string, string>; body: Buffer } | null;
+  sent: { headers: IncomingHttpHeaders; body: Buffer } | null;
 }
 
 export type Found =
@@ -182,8 +183,7 @@ function cachedAnswer({ deployedModelId, startedAt, sent }: LiveAnswer, id: stri
   if (deployedModelId !== id || sent === null || sent.body.length > limits.cacheAnswerBytesMax) return null;
   // `private` and `no-cache` do not count: Google's front end puts them on whatever it answers.
   if (/\bno-store\b/i.test(sent.headers['cache-control'] ?? '')) return null;
-  const headers = Object.fromEntries(Object.entries(sent.headers).filter(([name]) => name.startsWith('x-vertex-ai-')));
-  return { deployedModelId, askedAt: startedAt, headers, body: sent.body };
+  return { deployedModelId, askedAt: startedAt, headers: vertexHeadersOf(sent.headers), body: sent.body };
 }
 
 /** Null when it takes longer. */

@@ -11,12 +11,13 @@ import { beginDeadline, type Deadline, endDeadline } from './deadline.ts';
 import { answerError, answerTryLater } from './google-error.ts';
 import { callerHeaders, type ServedBy, servedBy } from './headers.ts';
 import type { Hold } from './held.ts';
-import { predictAnswer, predictError } from './predict-answer.ts';
+import { bytesOf, predictAnswer, predictError } from './predict-answer.ts';
 
 export interface UpstreamCall {
   origin: string;
   path: string;
-  headers: Record<string, string>;
+  /** Names and values in turn. */
+  headers: string[];
   body: Buffer;
   /** For the whole exchange, the last byte of the answer included. */
   deadlineMs: number;
@@ -26,6 +27,8 @@ export interface UpstreamCall {
   hold: Hold;
   /** Answers of up to so many bytes are handed on in the outcome; 0 keeps none. */
   keepBytesMax: number;
+  /** Whether the outcome is to have what the caller got. */
+  isSentKept: boolean;
 }
 
 export interface Guard {
@@ -48,12 +51,13 @@ export interface Outcome {
   failure: string | null;
   /** The model's own bytes, for sampling; null unless a whole 2xx answer within `keepBytesMax`. */
   answer: readonly Buffer[] | null;
-  /** What the caller got, for a cache; null unless it is a whole 200 of `:predict`. */
+  /** What the caller got, for a cache; null unless it was wanted, and is a whole 200 of `:predict`. */
   sent: Sent | null;
 }
 
 export interface Sent {
-  headers: Record<string, string>;
+  /** The upstream's. */
+  headers: IncomingHttpHeaders;
   body: Buffer;
 }
 
@@ -82,8 +86,6 @@ export function forward<T>(
     new Exchange(dispatcher, call, guard, response, now, over).dispatch();
   });
 }
-
-const shortBytesMax = 16_384;
 
 const nobody: ServedBy = { deployedModelId: null, model: null, modelVersionId: null };
 
@@ -153,7 +155,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       return;
     }
     if (this.#call.isPredict) return;
-    this.#response.writeHead(status, callerHeaders(headers));
+    this.#response.writeHead(status, callerHeaders(headers, null));
     // A body of known length follows at once, and takes the head along.
     if (headers['content-length'] === undefined) this.#response.flushHeaders();
   }
@@ -223,14 +225,10 @@ class Exchange implements Dispatcher.DispatchHandler {
       );
       return;
     }
-    const headers = callerHeaders(this.#headers);
-    headers['content-type'] = 'application/json; charset=utf-8';
-    headers['content-length'] = String(body.length);
-    this.#response.writeHead(this.#status, headers);
-    // Every byte is a character of latin1, and Node writes a short text in one piece with the head before it.
-    if (body.length <= shortBytesMax) this.#response.end(body.toString('latin1'), 'latin1');
-    else this.#response.end(body);
-    const sent = this.#status === 200 ? { headers, body } : null;
+    this.#response.writeHead(this.#status, callerHeaders(this.#headers, body.length));
+    this.#response.end(body, 'latin1');
+    const isSentKept = this.#call.isSentKept && this.#status === 200;
+    const sent = isSentKept ? { headers: this.#headers, body: bytesOf(body) } : null;
     this.#finish(this.#status >= 500, null, { answer: this.#keptAnswer(), sent });
   }
 

@@ -4,26 +4,11 @@ import { limits } from '../engine/limits.ts';
 import { deployedModelIdPattern } from '../engine/deployed-model-id.ts';
 import { type TraceContext, traceparentOf } from './trace-context.ts';
 
-const requestHeaders = ['accept', 'content-type'] as const;
-/** Where the other end may read the body as it is said to be. */
-const encodingHeaders = ['accept-encoding', 'content-encoding'] as const;
-const passedOnHeaders = [...requestHeaders, ...encodingHeaders];
-
 const vertexHeaders = [
   'x-vertex-ai-deployed-model-id',
   'x-vertex-ai-endpoint-id',
   'x-vertex-ai-model',
   'x-vertex-ai-model-version-id',
-] as const;
-
-/** Not `vary`: the answer to a POST varies with its body, and what depends on the origin the proxy says itself. */
-const answerHeaders = [
-  'cache-control',
-  'content-encoding',
-  'content-length',
-  'content-type',
-  'retry-after',
-  ...vertexHeaders,
 ] as const;
 
 /** What a page of another origin may read of an answer, beside what every page may. */
@@ -46,14 +31,23 @@ export interface RequestShape {
   trace: TraceContext | null;
 }
 
-/** The headers that go upstream. The caller's key is not among them; the only credential is the proxy's own. */
-export function upstreamHeaders(headers: IncomingHttpHeaders, shape: RequestShape): Record<string, string> {
-  const picked: Record<string, string> = { 'content-type': 'application/json', 'accept-encoding': 'identity' };
-  for (const name of requestHeaders) copy(picked, headers, name);
-  if (shape.isBodyEncoded) copy(picked, headers, 'content-encoding');
-  if (shape.isAnswerPassedOn) copy(picked, headers, 'accept-encoding');
-  if (shape.trace !== null) picked['traceparent'] = traceparentOf(shape.trace);
-  if (shape.accessToken !== null) picked['authorization'] = `Bearer ${shape.accessToken}`;
+/**
+ * The headers that go upstream, names and values in turn, as Node takes them: a list is made and read with less ado than an
+ * object, and a header that is written out is found sooner than by a name that changes. The caller's key is not among them;
+ * the only credential is the proxy's own.
+ */
+export function upstreamHeaders(headers: IncomingHttpHeaders, shape: RequestShape): string[] {
+  const encoding = shape.isAnswerPassedOn ? text(headers['accept-encoding']) : null;
+  const picked = [
+    'content-type',
+    text(headers['content-type']) ?? 'application/json',
+    'accept-encoding',
+    encoding ?? 'identity',
+  ];
+  add(picked, 'accept', headers.accept);
+  if (shape.isBodyEncoded) add(picked, 'content-encoding', headers['content-encoding']);
+  if (shape.trace !== null) picked.push('traceparent', traceparentOf(shape.trace));
+  if (shape.accessToken !== null) picked.push('authorization', `Bearer ${shape.accessToken}`);
   return picked;
 }
 
@@ -62,14 +56,45 @@ export function upstreamHeaders(headers: IncomingHttpHeaders, shape: RequestShap
  * others refuse without a word of who they are would count against the upstream.
  */
 export function overlongHeader(headers: IncomingHttpHeaders): string | null {
-  const isOverlong = (name: string): boolean => (headers[name]?.length ?? 0) > limits.passedHeaderCharactersMax;
-  return passedOnHeaders.find(isOverlong) ?? null;
+  if (isOverlong(headers.accept)) return 'accept';
+  if (isOverlong(headers['content-type'])) return 'content-type';
+  if (isOverlong(headers['accept-encoding'])) return 'accept-encoding';
+  return isOverlong(headers['content-encoding']) ? 'content-encoding' : null;
 }
 
-/** The headers that go back to the caller. */
-export function callerHeaders(headers: IncomingHttpHeaders): Record<string, string> {
+function isOverlong(value: string | undefined): boolean {
+  return value !== undefined && value.length > limits.passedHeaderCharactersMax;
+}
+
+/**
+ * The headers that go back to the caller, as upstreamHeaders() has them. Not `vary`: the answer to a POST varies with its
+ * body, and what depends on the origin the proxy says itself.
+ * @param jsonBytes of a body that is made here; null where the upstream's is passed on as it is
+ */
+export function callerHeaders(headers: IncomingHttpHeaders, jsonBytes: number | null): string[] {
+  const picked =
+    jsonBytes === null ? [] : ['content-type', 'application/json; charset=utf-8', 'content-length', String(jsonBytes)];
+  if (jsonBytes === null) {
+    add(picked, 'content-type', headers['content-type']);
+    add(picked, 'content-length', headers['content-length']);
+  }
+  add(picked, 'cache-control', headers['cache-control']);
+  add(picked, 'content-encoding', headers['content-encoding']);
+  add(picked, 'retry-after', headers['retry-after']);
+  add(picked, 'x-vertex-ai-deployed-model-id', headers['x-vertex-ai-deployed-model-id']);
+  add(picked, 'x-vertex-ai-endpoint-id', headers['x-vertex-ai-endpoint-id']);
+  add(picked, 'x-vertex-ai-model', headers['x-vertex-ai-model']);
+  add(picked, 'x-vertex-ai-model-version-id', headers['x-vertex-ai-model-version-id']);
+  return picked;
+}
+
+/** Those headers of an answer that say who served. */
+export function vertexHeadersOf(headers: IncomingHttpHeaders): Record<string, string> {
   const picked: Record<string, string> = {};
-  for (const name of answerHeaders) copy(picked, headers, name);
+  for (const name of vertexHeaders) {
+    const first = text(headers[name]);
+    if (first !== null) picked[name] = first;
+  }
   return picked;
 }
 
@@ -82,9 +107,9 @@ export function servedBy(headers: IncomingHttpHeaders): ServedBy {
   };
 }
 
-function copy(to: Record<string, string>, from: IncomingHttpHeaders, name: string): void {
-  const value = text(from[name]);
-  if (value !== null) to[name] = value;
+function add(to: string[], name: string, value: string | string[] | undefined): void {
+  const first = text(value);
+  if (first !== null) to.push(name, first);
 }
 
 /** A header given twice is no single value: the first counts. */

@@ -30,12 +30,13 @@ async function open(upstream: Listening, failingConnections: number) {
     const call = {
       origin: upstream.origin,
       path: '/',
-      headers: {},
+      headers: [],
       body: Buffer.from('once'),
       deadlineMs: 5000,
       isPredict: false,
       hold: createRoom(1e6)(),
       keepBytesMax: 0,
+      isSentKept: false,
     };
     void forward('one', call, response, (outcome) => outcomes.push(outcome));
   });
