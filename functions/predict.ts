@@ -124,14 +124,17 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
   const pools = createPools(config.inFlightMax);
   const sideOf = createPinning(config.pinning);
   const bytesMaxOf = bodyBytesMaxOf(config.dedicated, bounds.bodyBytesMax);
-  const shadow = createShadow({
-    rules: config.shadow,
-    upstreamOrigin: (endpoint) => dependencies.upstreamOrigin(endpoint),
-    accessToken,
-    counters,
-    now,
-    random: dependencies.random ?? Math.random,
-  });
+  const shadow =
+    config.shadow.length === 0
+      ? undefined
+      : createShadow({
+          rules: config.shadow,
+          upstreamOrigin: (endpoint) => dependencies.upstreamOrigin(endpoint),
+          accessToken,
+          counters,
+          now,
+          random: dependencies.random ?? Math.random,
+        });
   const ask = createAsk({
     project,
     upstreamOrigin: (endpoint) => dependencies.upstreamOrigin(endpoint),
@@ -286,22 +289,15 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     path: EndpointPath,
   ): ServedEndpoint | null | Promise<ServedEndpoint | null> {
     const found = served.find(path);
-    if (found instanceof Promise) return found.then(orNotFound, notKnown);
-    return orNotFound(found);
-
-    function orNotFound(target: ServedEndpoint | null): ServedEndpoint | null {
-      if (target === null) {
-        const named = path.kind === 'alias' ? `alias "${path.alias}"` : `endpoint "${path.id}" in ${path.location}`;
-        answerError(response, 404, `No policy names ${named}; check the path, or write a policy for it`);
-      }
-      return target;
-    }
-
-    function notKnown(error: unknown): null {
-      log('ERROR', 'The policies cannot be read, so the proxy knows no endpoint yet', { error: String(error) });
-      answerTryLater(response, 503, 'The list of endpoints cannot be read now', limits.tryLaterMs);
-      return null;
-    }
+    if (!(found instanceof Promise)) return orNotFound(response, path, found);
+    return found.then(
+      (target) => orNotFound(response, path, target),
+      (error: unknown) => {
+        log('ERROR', 'The policies cannot be read, so the proxy knows no endpoint yet', { error: String(error) });
+        answerTryLater(response, 503, 'The list of endpoints cannot be read now', limits.tryLaterMs);
+        return null;
+      },
+    );
   }
 
   /** What is refused is not counted at all, so that the client may mend it and send it again. */
@@ -324,7 +320,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     flush,
     close: async () => {
       cache?.close();
-      await shadow.close();
+      await shadow?.close();
       await flush();
       await tracing?.close();
       await pools.close();
@@ -347,6 +343,18 @@ function admit(response: ServerResponse, identified: Identified): Caller | null 
   if (waitMs === 0) return caller;
   answerTryLater(response, 429, `"${caller.name}" asks more often than it may`, waitMs);
   return null;
+}
+
+function orNotFound(
+  response: ServerResponse,
+  path: EndpointPath,
+  target: ServedEndpoint | null,
+): ServedEndpoint | null {
+  if (target === null) {
+    const named = path.kind === 'alias' ? `alias "${path.alias}"` : `endpoint "${path.id}" in ${path.location}`;
+    answerError(response, 404, `No policy names ${named}; check the path, or write a policy for it`);
+  }
+  return target;
 }
 
 /** What comes of a value that is there, at once; or of one that is waited for. */

@@ -27,8 +27,8 @@ export interface AnswerCounts {
 
 /** Makes the counts of one instance. The timer is unref'd, and there is none when no requests come. */
 export function createAnswerCounts(intervalMs: number = limits.answersIntervalMs): AnswerCounts {
-  /** By endpoint, then by DeployedModel and code: short keys, for they are made for every answer. */
-  const lines = new Map<string | null, Map<string, Line>>();
+  /** By endpoint, DeployedModel and code: no key is put together for each answer. */
+  const lines = new Map<string | null, Map<string | null, Map<number, Line>>>();
   let linesLeft: number = limits.answerLinesMax;
   let timer: NodeJS.Timeout | null = null;
 
@@ -36,7 +36,9 @@ export function createAnswerCounts(intervalMs: number = limits.answersIntervalMs
     if (timer !== null) clearTimeout(timer);
     timer = null;
     for (const ofEndpoint of lines.values()) {
-      for (const line of ofEndpoint.values()) log('INFO', answersMessage, { ...line });
+      for (const ofModel of ofEndpoint.values()) {
+        for (const line of ofModel.values()) log('INFO', answersMessage, { ...line });
+      }
     }
     lines.clear();
     linesLeft = limits.answerLinesMax;
@@ -49,13 +51,15 @@ export function createAnswerCounts(intervalMs: number = limits.answersIntervalMs
     const line = { endpoint: endpoint ?? nobody, deployedModelId: deployedModelId ?? nobody, code, answers: 0 };
     let ofEndpoint = lines.get(endpoint);
     if (ofEndpoint === undefined) lines.set(endpoint, (ofEndpoint = new Map()));
-    ofEndpoint.set(`${deployedModelId} ${code}`, line);
+    let ofModel = ofEndpoint.get(deployedModelId);
+    if (ofModel === undefined) ofEndpoint.set(deployedModelId, (ofModel = new Map()));
+    ofModel.set(code, line);
     return line;
   }
 
   return {
     count(endpoint, deployedModelId, code) {
-      const line = lines.get(endpoint)?.get(`${deployedModelId} ${code}`) ?? add(endpoint, deployedModelId, code);
+      const line = lines.get(endpoint)?.get(deployedModelId)?.get(code) ?? add(endpoint, deployedModelId, code);
       line.answers += 1;
       timer ??= setTimeout(flush, intervalMs).unref();
     },

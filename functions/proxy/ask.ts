@@ -39,7 +39,7 @@ export interface AskDependencies {
   accessToken: AccessTokens | null;
   forward: GuardedForward;
   counters: Counters;
-  shadow: Shadow;
+  shadow: Shadow | undefined;
   cache: AnswerCache | undefined;
   now: Clock;
   deadlineMs: number;
@@ -174,7 +174,7 @@ export function createAsk(dependencies: AskDependencies): Ask {
   ): Outcome {
     const { deployedModelId, startedAt, latencyMs, isError, answer } = outcome;
     counters.count(target.endpoint, { deployedModelId, startedAt, latencyMs, isError, predictions });
-    shadow.mirror({
+    shadow?.mirror({
       alias: target.policy.name,
       endpoint: target.endpoint,
       verb,

@@ -27,15 +27,27 @@ interface State {
   backoffMs: number;
 }
 
+/** With the passage of all requests that are only counted, for it knows nothing of any one. */
+interface Breaker {
+  state: State;
+  counted: Passage;
+}
+
 /** Makes the breakers of one instance, one for each endpoint that was asked; a breaker knows nothing of the others. */
 export function createBreakers(now: Clock): (endpoint: string) => Passage {
-  const states = new Map<string, State>();
+  const breakers = new Map<string, Breaker>();
 
   return (endpoint) => {
-    const state = states.get(endpoint) ?? closed(now());
-    states.set(endpoint, state);
-    return state.brokenUntil === null ? countedPassage(endpoint, state) : probe(endpoint, state, state.brokenUntil);
+    const { state, counted } = breakers.get(endpoint) ?? made(endpoint);
+    return state.brokenUntil === null ? counted : probe(endpoint, state, state.brokenUntil);
   };
+
+  function made(endpoint: string): Breaker {
+    const state = closed(now());
+    const breaker = { state, counted: countedPassage(endpoint, state) };
+    breakers.set(endpoint, breaker);
+    return breaker;
+  }
 
   function countedPassage(endpoint: string, state: State): Passage {
     return {

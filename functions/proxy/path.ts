@@ -14,8 +14,22 @@ export type ProxyPath =
 const predictPath =
   /^\/v1\/(?:endpoints\/([^/]+)|projects\/[^/]+\/locations\/([^/]+)\/endpoints\/([^/]+)):([a-zA-Z]+)$/;
 
+/** Callers ask the same few again and again. */
+const parsed = new Map<string, ProxyPath>();
+const parsedMax = 100;
+
 /** Parses a request's target, query and all; null when nothing is served there. The query is not looked at. */
 export function parseProxyPath(target: string): ProxyPath | null {
+  const before = parsed.get(target);
+  if (before !== undefined) return before;
+  const path = parse(target);
+  if (path === null) return null;
+  if (parsed.size >= parsedMax) parsed.clear();
+  parsed.set(target, path);
+  return path;
+}
+
+function parse(target: string): ProxyPath | null {
   const path = decoded(target);
   if (path === '/openapi.json') return { kind: 'openapi' };
   const [, alias, location, id, name] = predictPath.exec(path) ?? [];

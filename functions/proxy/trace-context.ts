@@ -15,6 +15,7 @@ const google = /^(?!0{32})([\da-f]{32})\/(\d{1,20})(?:;o=(\d))?$/;
 
 /** Null where a request is in no trace, or says so in words that nobody would understand. */
 export function traceContextOf(headers: IncomingHttpHeaders): TraceContext | null {
+  if (headers['traceparent'] === undefined && headers['x-cloud-trace-context'] === undefined) return null;
   const [, traceId, spanId, flags = ''] = w3c.exec(headers['traceparent']?.toString() ?? '') ?? [];
   if (traceId !== undefined && spanId !== undefined)
     return { traceId, spanId, isSampled: (Number.parseInt(flags, 16) & 1) === 1 };
