@@ -6,7 +6,7 @@ import { limits } from '../engine/limits.ts';
 
 /** A link in the chain of all that are pending; of itself alone when it is over. */
 export class Deadline {
-  /** At which look. */
+  /** On the clock of performance.now(), which nobody sets. */
   readonly at: number;
   readonly passed: () => void;
   before: Deadline = this;
@@ -21,12 +21,10 @@ export class Deadline {
 /** Its `after` is the oldest, its `before` the youngest. */
 const chain = new Deadline(Number.POSITIVE_INFINITY, () => undefined);
 let timer: NodeJS.Timeout | undefined;
-/** Since the timer began: time is counted in these. A process that stood still looks no more often for it. */
-let looks = 0;
 
-/** Calls `passed` once, `ms` from now and up to two of `limits.deadlineLookMs` late, unless the deadline is ended before. */
+/** Calls `passed` once, `ms` from now and up to `limits.deadlineLookMs` late, unless the deadline is ended before. */
 export function beginDeadline(ms: number, passed: () => void): Deadline {
-  const deadline = new Deadline(looks + 1 + Math.ceil(ms / limits.deadlineLookMs), passed);
+  const deadline = new Deadline(performance.now() + ms, passed);
   deadline.before = chain.before;
   deadline.after = chain;
   chain.before.after = deadline;
@@ -44,9 +42,9 @@ export function endDeadline(deadline: Deadline): void {
 }
 
 function look(): void {
-  looks += 1;
+  const now = performance.now();
   const over: Deadline[] = [];
-  for (let one = chain.after; one !== chain; one = one.after) if (one.at <= looks) over.push(one);
+  for (let one = chain.after; one !== chain; one = one.after) if (one.at <= now) over.push(one);
   for (const one of over) {
     // One that has passed may end others.
     if (one.after === one) continue;
