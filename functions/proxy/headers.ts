@@ -72,12 +72,11 @@ function isOverlong(value: string | undefined): boolean {
  * @param jsonBytes of a body that is made here; null where the upstream's is passed on as it is
  */
 export function callerHeaders(headers: IncomingHttpHeaders, jsonBytes: number | null): string[] {
-  const picked =
-    jsonBytes === null ? [] : ['content-type', 'application/json; charset=utf-8', 'content-length', String(jsonBytes)];
+  const picked: string[] = [];
   if (jsonBytes === null) {
     add(picked, 'content-type', headers['content-type']);
     add(picked, 'content-length', headers['content-length']);
-  }
+  } else picked.push('content-type', 'application/json; charset=utf-8', 'content-length', String(jsonBytes));
   add(picked, 'cache-control', headers['cache-control']);
   add(picked, 'content-encoding', headers['content-encoding']);
   add(picked, 'retry-after', headers['retry-after']);
