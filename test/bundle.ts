@@ -44,7 +44,7 @@ export async function bundle(name: string): Promise<Record<string, Uint8Array | 
     minifyWhitespace: true,
     minifySyntax: true,
     external: [framework],
-    // So Node builds undici for itself: with one of its two parsers.
+    // So Node builds undici for itself: without its new parser.
     define: { esbuildDetection: 'true' },
     plugins: [otherDoors(door), uncalledClients(name), leanProtos, leanPackages, builtins, ownSources],
     legalComments: 'none',
@@ -144,8 +144,6 @@ const unused = [
   /\/undici\/lib\/(cache|interceptor|mock|web)\//,
   /\/undici\/lib\/api\/api-(connect|pipeline|stream|upgrade)\.js$/,
   /\/undici\/lib\/handler\/re(direct|try)-handler\.js$/,
-  // Its parser for processors without SIMD.
-  /\/undici\/lib\/llhttp\/llhttp-wasm\.js$/,
   // HTTP/2, which no agent of ours offers, and other ways to an upstream.
   /\/undici\/lib\/dispatcher\/(client-h2|h2c-client|[\w-]*proxy-agent|retry-agent|balanced-pool|round-robin-pool)\.js$/,
 ];
@@ -191,8 +189,6 @@ const ownSources: Plugin = {
       contents: readFileSync(path, 'utf8')
         // Of zod as a namespace it leaves out what is not used, such as fifty languages; of the object `z` it does not.
         .replace("import { z } from 'zod';", "import * as z from 'zod';")
-        // A schema that is not used is not built: to make one does nothing else.
-        .replaceAll(/(?<![\w.])z(?=\s*\.(?!config\()\w+\()/g, '/* @__PURE__ */ z')
         // A chunk that is CommonJS has but a default export, where Node finds names.
         .replaceAll(/\bimport\('(?!\.)[^']+'\)/g, '$&.then((module) => module.default ?? module)'),
       loader: 'ts',

@@ -75,6 +75,10 @@ export const limits = {
   predictConnectDeadlineMs: 5_000,
   /** How old the proxy's list of endpoints may be. */
   proxyPoliciesKeepMs: 30_000,
+  /** How old the first such list may be when it is taken, which was asked for before anyone came; it is kept as long. */
+  policiesAheadKeepMs: 5_000,
+  /** How many paths of callers are known without being parsed again. */
+  parsedPathsMax: 100,
   /** The proxy reports each endpoint's counts at most this often. */
   evidenceIntervalMs: 5_000,
   /** While a local test says that one DeployedModel is worse: a window that began before the share did is soon over. */

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { limits } from '../engine/limits.ts';
 import type { Clock } from '../engine/ports.ts';
 import { canonicalJson } from './canonical.ts';
+import type { Sent } from './forward.ts';
 import { vertexHeadersOf } from './headers.ts';
 import { createWatch, type Watch } from './who-serves.ts';
 
@@ -70,7 +71,7 @@ export interface LiveAnswer {
   deployedModelId: string | null;
   startedAt: number;
   /** What the caller got; null unless it is a whole 200 of `:predict`. */
-  sent: { headers: IncomingHttpHeaders; body: Buffer } | null;
+  sent: Sent | null;
 }
 
 export type Found =
@@ -182,7 +183,7 @@ function keyOf({ endpoint, verb, headers, body }: Question, deployedModelId: str
 function cachedAnswer({ deployedModelId, startedAt, sent }: LiveAnswer, id: string): CachedAnswer | null {
   if (deployedModelId !== id || sent === null || sent.body.length > limits.cacheAnswerBytesMax) return null;
   // `private` and `no-cache` do not count: Google's front end puts them on whatever it answers.
-  if (/\bno-store\b/i.test(sent.headers['cache-control'] ?? '')) return null;
+  if (/\bno-store\b/i.test(String(sent.headers['cache-control']))) return null;
   return { deployedModelId, askedAt: startedAt, headers: vertexHeadersOf(sent.headers), body: sent.body };
 }
 

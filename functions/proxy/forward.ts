@@ -56,8 +56,8 @@ export interface Outcome {
 }
 
 export interface Sent {
-  /** The upstream's. */
-  headers: IncomingHttpHeaders;
+  /** The upstream's; one that it gave twice is a list. */
+  headers: NodeJS.Dict<string | string[]>;
   body: Buffer;
 }
 

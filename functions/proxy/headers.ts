@@ -88,7 +88,7 @@ export function callerHeaders(headers: IncomingHttpHeaders, jsonBytes: number | 
 }
 
 /** Those headers of an answer that say who served. */
-export function vertexHeadersOf(headers: IncomingHttpHeaders): Record<string, string> {
+export function vertexHeadersOf(headers: NodeJS.Dict<string | string[]>): Record<string, string> {
   const picked: Record<string, string> = {};
   for (const name of vertexHeaders) {
     const first = text(headers[name]);

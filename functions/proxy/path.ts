@@ -1,4 +1,5 @@
 /** Which endpoint and which verb does a URL name? The paths of Vertex's REST API, the short form with an alias, and `:report`. */
+import { limits } from '../engine/limits.ts';
 
 const verbs = ['predict', 'rawPredict', 'streamRawPredict', 'report'] as const;
 
@@ -16,21 +17,21 @@ const predictPath =
 
 /** Callers ask the same few again and again. */
 const parsed = new Map<string, ProxyPath>();
-const parsedMax = 100;
 
 /** Parses a request's target, query and all; null when nothing is served there. The query is not looked at. */
 export function parseProxyPath(target: string): ProxyPath | null {
-  const before = parsed.get(target);
+  const query = target.indexOf('?');
+  const asked = query === -1 ? target : target.slice(0, query);
+  const before = parsed.get(asked);
   if (before !== undefined) return before;
-  const path = parse(target);
+  const path = parse(decoded(asked));
   if (path === null) return null;
-  if (parsed.size >= parsedMax) parsed.clear();
-  parsed.set(target, path);
+  if (parsed.size >= limits.parsedPathsMax) parsed.clear();
+  parsed.set(asked, path);
   return path;
 }
 
-function parse(target: string): ProxyPath | null {
-  const path = decoded(target);
+function parse(path: string): ProxyPath | null {
   if (path === '/openapi.json') return { kind: 'openapi' };
   const [, alias, location, id, name] = predictPath.exec(path) ?? [];
   const verb = verbs.find((known) => known === name);
@@ -39,9 +40,7 @@ function parse(target: string): ProxyPath | null {
   return location === undefined || id === undefined ? null : { kind: 'endpoint', location, id, verb };
 }
 
-function decoded(target: string): string {
-  const query = target.indexOf('?');
-  const path = query === -1 ? target : target.slice(0, query);
+function decoded(path: string): string {
   if (!path.includes('%')) return path;
   try {
     return decodeURIComponent(path);

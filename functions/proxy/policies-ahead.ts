@@ -3,20 +3,21 @@ import { limits } from '../engine/limits.ts';
 import type { Clock, PoliciesPort } from '../engine/ports.ts';
 
 /**
- * Asks at once, and gives that answer to whoever asks first. Nobody gets one that failed, or that nobody wanted for so long
- * that it is old: then the policies are asked for anew, as ever after.
+ * Asks at once, and gives that answer to whoever asks first. Where it failed before, or nobody wanted it for a while, the
+ * policies are asked for anew, as ever after; who waits already is told that it failed.
  */
 export function askedAhead(policies: PoliciesPort, now: Clock): PoliciesPort {
   const askedAt = now();
   let ahead: ReturnType<PoliciesPort['list']> | null = policies.list();
-  // Whoever asks first sees to it; nobody may.
-  ahead.catch(() => undefined);
+  ahead.catch(() => {
+    ahead = null;
+  });
   return {
     list() {
       const first = ahead;
       ahead = null;
-      const isFresh = now() - askedAt < limits.proxyPoliciesKeepMs;
-      return first !== null && isFresh ? first.catch(() => policies.list()) : policies.list();
+      const isFresh = now() - askedAt < limits.policiesAheadKeepMs;
+      return first !== null && isFresh ? first : policies.list();
     },
   };
 }

@@ -8,8 +8,9 @@ import { startCold, type Subject } from '../bench/coldstart/process.ts';
 import { firstRequests, openWorld } from '../bench/coldstart/world.ts';
 import { bundle, doors } from '../bundle.ts';
 import { withFirestoreEmulator } from '../emulators.ts';
+import { listen } from '../functions/proxy/proxy-world.ts';
 import { framework } from './framework.ts';
-import { unpack } from './process.ts';
+import { startProcess, unpack } from './process.ts';
 import { zipOf } from './zip.ts';
 
 const names = [...doors.keys()];
@@ -84,9 +85,21 @@ withFirestoreEmulator('a bundle', (emulator) => {
       }
     });
 
-    test.each(['shift_jis', 'iso-8859-1'])('a body in %s is refused, and takes nothing down', async (characterSet) => {
+    test('the proxy asks for its policies before anyone comes', async () => {
+      const asked: string[] = [];
+      await using store = await listen((request, response) => {
+        asked.push(request.url ?? '');
+        request.resume().once('end', () => void response.end('[]'));
+      });
+      const host = new URL(store.origin).host;
+      const proxy = await startProcess(subjectOf('predict'), { ...environment, FIRESTORE_EMULATOR_HOST: host });
+      stack.defer(() => proxy.close());
+      await expect.poll(() => asked).toEqual([expect.stringMatching(/:runQuery$/)]);
+    });
+
+    test('a body in another character set than JSON has is refused, and takes nothing down', async () => {
       const { request } = subjectOf('onTick');
-      const headers = { 'content-type': `text/plain; charset=${characterSet}` };
+      const headers = { 'content-type': 'text/plain; charset=shift_jis' };
       const odd = { ...request, headers, body: 'tick', status: 415, says: '' };
       await startCold({ ...subjectOf('onTick'), request: odd }, environment);
     });
@@ -136,6 +149,10 @@ describe('what a bundle holds', () => {
     const connecting = sources.flatMap((text) => [...text.matchAll(made)].map(([found]) => found));
     expect(connecting.length).toBeGreaterThan(2);
     expect(connecting.filter((one) => !one.includes('allowH2: false'))).toEqual([]);
+  });
+
+  test.each(names)('%s writes no code for schemas, which takes a new process longer than it saves', (name) => {
+    expect([...filesOf(name).values()].join('')).toContain('config({jitless:!0})');
   });
 
   test('a proxy builds no schema of what others are sent', () => {

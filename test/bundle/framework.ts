@@ -27,11 +27,11 @@ const mediaTypes = [
   'text/plain',
 ];
 
-/** Tables are most of it. JSON is in UTF-8; a body in another character set than Unicode's is refused. */
+/** Tables are most of it. JSON is in UTF-8; a body in a Chinese, Japanese or Korean character set is refused. */
 const leanTables: Plugin = {
   name: 'lean tables',
   setup(plugin) {
-    const characterSets = /\/iconv-lite\/encodings\/(tables\/[\w-]+\.json|sbcs-data-generated\.js)$/;
+    const characterSets = /\/iconv-lite\/encodings\/tables\/[\w-]+\.json$/;
     plugin.onLoad({ filter: characterSets }, () => ({ contents: 'null', loader: 'json' }));
     plugin.onLoad({ filter: /\/mime-db\/db\.json$/ }, ({ path }) => {
       const all = mediaTypesSchema.parse(JSON.parse(readFileSync(path, 'utf8')));

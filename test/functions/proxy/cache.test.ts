@@ -22,7 +22,7 @@ function startCache(store = createMemoryCache()) {
   const cache = createCache(rule === undefined ? [] : [rule], store, () => clock.now);
   const find = (body: string, headers: Record<string, string> = {}, verb = 'predict') =>
     cache.find({ alias: 'delays', endpoint: 'e', verb, headers, body: Buffer.from(body), waitMs: 60_000 });
-  const live = (id: string, body = `"${id}"`, headers: Record<string, string> = {}): LiveAnswer => ({
+  const live = (id: string, body = `"${id}"`, headers: NodeJS.Dict<string | string[]> = {}): LiveAnswer => ({
     deployedModelId: id,
     startedAt: clock.now,
     sent: {
@@ -133,6 +133,14 @@ describe('an answer', () => {
     clock.now += leaseSeconds * 1000;
     if (slow.kind === 'miss') slow.settle(answer);
     expect(await ask('[1]', '7')).toBe('miss');
+  });
+
+  it.for(['no-store', 'private, No-Store', ['private', 'no-store']])('is not kept where it says %j', async (said) => {
+    const { ask, live, settleOn } = startCache();
+    await settleOn('7');
+    await ask('[1]', '7', live('7', '"7"', { 'cache-control': said }));
+    expect(await ask('[1]', '7')).toBe('miss');
+    expect(await ask('[1]', '7')).toBe('hit');
   });
 
   it('is asked for anew twice in each lease, by one request each time', async () => {

@@ -67,5 +67,7 @@ describe('the answer of :predict', () => {
         },
       ),
     );
+    const kindOf = (bytes: number) => typeof predictAnswer(Buffer.from(`{${' '.repeat(bytes - 2)}}`), seven);
+    expect([16_384, 16_385].map(kindOf)).toEqual(['string', 'object']);
   });
 });
