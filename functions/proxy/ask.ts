@@ -56,6 +56,8 @@ export type Ask = (
 /** Makes the way of one instance. */
 export function createAsk(dependencies: AskDependencies): Ask {
   const { project, accessToken, cache, counters, shadow, now } = dependencies;
+  /** By endpoint, those of the policies and of pins: put together once. */
+  const paths = new Map<string, { rawPredict: string; streamRawPredict: string }>();
   const mayBeSampled = createSampleBudget(now, limits.sampledAnswersPerSecondMax);
 
   /** From the cache, where that is on and has an answer; else from the model, whose answer then may be kept. */
@@ -126,8 +128,7 @@ export function createAsk(dependencies: AskDependencies): Ask {
       target.endpoint,
       {
         origin: dependencies.upstreamOrigin(target.name),
-        // `:predict` names its DeployedModel in successes only; `:rawPredict` does in the headers of failures too.
-        path: `/v1/${target.endpoint}:${isPredict ? 'rawPredict' : verb}`,
+        path: pathOf(target.endpoint, verb),
         headers: upstreamHeaders(request.headers, {
           isBodyEncoded: request.rawBody === undefined,
           isAnswerPassedOn: !isPredict,
@@ -149,6 +150,17 @@ export function createAsk(dependencies: AskDependencies): Ask {
     );
     if (asking === null) upstreamTrace?.end(true);
     return asking;
+  }
+
+  function pathOf(endpoint: string, verb: PredictVerb): string {
+    let known = paths.get(endpoint);
+    if (known === undefined) {
+      const path = `/v1/${endpoint}`;
+      known = { rawPredict: `${path}:rawPredict`, streamRawPredict: `${path}:streamRawPredict` };
+      paths.set(endpoint, known);
+    }
+    // `:predict` names its DeployedModel in successes only; `:rawPredict` does in the headers of failures too.
+    return verb === 'streamRawPredict' ? known.streamRawPredict : known.rawPredict;
   }
 
   /** What an exchange says of the model. */

@@ -47,8 +47,16 @@ export function upstreamHeaders(headers: IncomingHttpHeaders, shape: RequestShap
   add(picked, 'accept', headers.accept);
   if (shape.isBodyEncoded) add(picked, 'content-encoding', headers['content-encoding']);
   if (shape.trace !== null) picked.push('traceparent', traceparentOf(shape.trace));
-  if (shape.accessToken !== null) picked.push('authorization', `Bearer ${shape.accessToken}`);
+  if (shape.accessToken !== null) picked.push('authorization', bearer(shape.accessToken));
   return picked;
+}
+
+let bearing = { token: '', header: '' };
+
+/** A token is a thousand characters, and the same for an hour: they are copied once. */
+function bearer(token: string): string {
+  if (token !== bearing.token) bearing = { token, header: `Bearer ${token}` };
+  return bearing.header;
 }
 
 /**
