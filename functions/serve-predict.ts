@@ -1,4 +1,4 @@
-/** The prediction proxy of this process. What its first caller would wait for is asked for first, and comes while all else loads. */
+/** The prediction proxy of this process. What its first caller would wait for is asked for first; then all else loads. */
 import { setImmediate } from 'node:timers/promises';
 import { askedAhead } from './proxy/policies-ahead.ts';
 import { wiredProxy } from './wiring.ts';
