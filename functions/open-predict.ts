@@ -7,14 +7,14 @@ import { readProxyConfig } from './proxy/config.ts';
 import { takeOverServer } from './proxy/server.ts';
 import { openTracing } from './proxy/tracing.ts';
 import { googleAccessTokens, upstreamOrigin } from './proxy/upstream.ts';
-import type { wiredProxy } from './wiring.ts';
+import type { PartialWiring } from './wiring.ts';
 
 /** Makes the handler, and has it answer what comes to this process. Rejects where the configuration is not usable. */
 export async function openPredict({
   environment,
   ports,
   observing,
-}: ReturnType<typeof wiredProxy>): Promise<PredictHandler> {
+}: PartialWiring<'bus' | 'policies' | 'now'>): Promise<PredictHandler> {
   const { vertexPredict } = environment.emulators;
   const config = await readProxyConfig(environment.proxyConfig, environment.proxyKeys);
   const accessToken = vertexPredict === null ? googleAccessTokens(ports.now) : null;

@@ -345,6 +345,7 @@ function admit(response: ServerResponse, identified: Identified): Caller | null 
   return null;
 }
 
+/** Tells the caller where nothing is served. */
 function orNotFound(
   response: ServerResponse,
   path: EndpointPath,

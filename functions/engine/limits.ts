@@ -75,7 +75,7 @@ export const limits = {
   predictConnectDeadlineMs: 5_000,
   /** How old the proxy's list of endpoints may be. */
   proxyPoliciesKeepMs: 30_000,
-  /** How old the first such list may be when it is taken, which was asked for before anyone came; it is kept as long. */
+  /** How old the first such list may be when it is taken, which was asked for before anyone came; then it is kept like any other. */
   policiesAheadKeepMs: 5_000,
   /** How many paths of callers are known without being parsed again. */
   parsedPathsMax: 100,

@@ -11,12 +11,9 @@ export const policiesCollection = 'rollout-policies';
 export function firestorePolicies(clients: Pick<RecordClients, 'firestoreRest'>): PoliciesPort {
   return {
     async list() {
-      const asked = queryCollection(clients, { collection: policiesCollection, field: 'yaml' });
-      // What reads policies is loaded while Firestore looks for them.
-      const [documents, { formatProblem, parsePolicy }] = await Promise.all([
-        asked,
-        import('../../machines/policy/document.ts'),
-      ]);
+      const documents = await queryCollection(clients, { collection: policiesCollection, field: 'yaml' });
+      // Not before: the question of a new process would wait until it is loaded.
+      const { formatProblem, parsePolicy } = await import('../../machines/policy/document.ts');
       const policies: Policy[] = [];
       const problems: string[] = [];
       for (const { id, value: yaml } of documents) {
