@@ -10,7 +10,7 @@ import { TransientError } from './engine/errors.ts';
 import { limits } from './engine/limits.ts';
 import { log } from './engine/log.ts';
 import type { Clock } from './engine/ports.ts';
-import { type DoorRequest, readBody } from './proxy/body.ts';
+import { type Body, type DoorRequest, readBody } from './proxy/body.ts';
 import { answerError, answerJson } from './proxy/google-error.ts';
 import { createRoom } from './proxy/held.ts';
 
@@ -113,7 +113,9 @@ async function command(
   }
   // People's commands are few: each has its own room.
   const hold = createRoom(limits.commandBytesMax)();
-  const body = await readBody(request, limits.commandBytesMax, limits.predictBodyDeadlineMs, hold);
+  const body = await new Promise<Body>((resolve) => {
+    readBody(request, limits.commandBytesMax, limits.predictBodyDeadlineMs, hold, resolve);
+  });
   if (body.kind === 'aborted') return;
   if (body.kind === 'tooSlow') {
     answerError(response, 408, 'The command was not there in time; send it again', { connection: 'close' });

@@ -1,10 +1,10 @@
 /** The prediction proxy, made: its handler with this process's keys, configuration, policies and bus. */
 import { randomUUID } from 'node:crypto';
 import { topics } from './engine/publish.ts';
-import { createPredict, type PredictHandler } from './predict.ts';
+import { createPredict } from './predict.ts';
 import { openCache } from './proxy/cache.ts';
 import { readProxyConfig } from './proxy/config.ts';
-import { takeOverServer } from './proxy/server.ts';
+import { type PredictHandler, takeOverServer } from './proxy/server.ts';
 import { openTracing } from './proxy/tracing.ts';
 import { googleAccessTokens, upstreamOrigin } from './proxy/upstream.ts';
 import type { PartialWiring } from './wiring.ts';

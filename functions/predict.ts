@@ -8,7 +8,7 @@ import { limits } from './engine/limits.ts';
 import { log } from './engine/log.ts';
 import type { Clock, PoliciesPort } from './engine/ports.ts';
 import { createAnswerCounts } from './proxy/answer-counts.ts';
-import { type Ask, createAsk } from './proxy/ask.ts';
+import { type Answered, createAsk } from './proxy/ask.ts';
 import { type Body, type DoorRequest, readBody } from './proxy/body.ts';
 import type { AnswerCache } from './proxy/cache.ts';
 import { type Caller, createCallers, type Identified } from './proxy/callers.ts';
@@ -25,6 +25,7 @@ import { openapi } from './proxy/openapi.ts';
 import { type ProxyPath, parseProxyPath } from './proxy/path.ts';
 import { createPinning } from './proxy/pin.ts';
 import { parseReports } from './proxy/report.ts';
+import type { PredictHandler } from './proxy/server.ts';
 import { createShadow } from './proxy/shadow.ts';
 import { traceContextOf, traceFields } from './proxy/trace-context.ts';
 import type { RequestTrace, Tracing } from './proxy/tracing.ts';
@@ -68,14 +69,6 @@ export interface PredictBounds {
   evidenceIdleMs: number;
 }
 
-export interface PredictHandler {
-  (request: DoorRequest, response: ServerResponse): Promise<void>;
-  /** Reports what is counted and not yet reported; never rejects. For SIGTERM, as far as the platform grants time. */
-  flush(): Promise<void>;
-  /** Flushes, and closes the connections to the upstream. */
-  close(): Promise<void>;
-}
-
 type EndpointPath = Exclude<ProxyPath, { kind: 'openapi' }>;
 
 /** A request of a caller who may ask. */
@@ -88,10 +81,13 @@ interface Entered {
   trace: RequestTrace | undefined;
 }
 
-/** What is known of a request so far, for those who count it. */
-interface Seen {
+/** A request, and what is known of it so far. */
+interface Visit {
+  request: DoorRequest;
+  response: ServerResponse;
   endpoint: string | null;
-  deployedModelId: string | null;
+  /** From when the caller is let in until it leaves. */
+  entered: Entered | null;
 }
 
 const defaultBounds: PredictBounds = {
@@ -150,34 +146,46 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
   const room = createRoom(config.heldBytesMax);
   const answers = createAnswerCounts();
 
-  async function handle(request: DoorRequest, response: ServerResponse): Promise<void> {
-    const seen: Seen = { endpoint: null, deployedModelId: null };
-    let entered: Entered | null = null;
+  /** In steps, each called by what it waits for: to wait costs a promise more than all that is counted of a request. */
+  function handle(request: DoorRequest, response: ServerResponse): void {
+    attempt(arrive, { request, response, endpoint: null, entered: null }, null);
+  }
+
+  /** Takes a step with what there now is. Whatever fails in it, the caller is answered and leaves. */
+  function attempt<T>(step: (visit: Visit, given: T) => void | Promise<void>, visit: Visit, given: T): void {
     try {
-      try {
-        // What is there is not waited for: a wait costs more than the checks before it.
-        const entering = enter(request, response, seen);
-        entered = entering instanceof Promise ? await entering : entering;
-        if (entered !== null) {
-          const body = await readBody(request, entered.bytesMax, bounds.bodyDeadlineMs, entered.hold);
-          const answered = await answer(request, response, entered, body);
-          if (answered !== null) seen.deployedModelId = answered.deployedModelId;
-        }
-      } finally {
-        if (entered !== null) leave(response, entered, seen);
-      }
+      const going = step(visit, given);
+      if (going instanceof Promise) going.catch((error: unknown) => fail(visit, error));
     } catch (error) {
-      log('ERROR', 'The proxy failed on a request', {
-        error: error instanceof Error ? error.stack : String(error),
-        ...traceFields(project, traceContextOf(request.headers)),
-      });
-      answerError(response, 500, 'The proxy failed on this request');
+      fail(visit, error);
     }
-    answers.count(seen.endpoint, seen.deployedModelId, codeOf(response));
+  }
+
+  function arrive(visit: Visit): void | Promise<void> {
+    return whenThere(enter(visit), (entered) => {
+      if (entered === null) {
+        leave(visit, null);
+        return;
+      }
+      visit.entered = entered;
+      readBody(visit.request, entered.bytesMax, bounds.bodyDeadlineMs, entered.hold, (body) => {
+        attempt(answer, visit, body);
+      });
+    });
+  }
+
+  function fail(visit: Visit, error: unknown): void {
+    log('ERROR', 'The proxy failed on a request', {
+      error: error instanceof Error ? error.stack : String(error),
+      ...traceFields(project, traceContextOf(visit.request.headers)),
+    });
+    answerError(visit.response, 500, 'The proxy failed on this request');
+    leave(visit, null);
   }
 
   /** Lets in who may ask what it asks; null for others, who are told why not. */
-  function enter(request: DoorRequest, response: ServerResponse, seen: Seen): Entered | null | Promise<Entered | null> {
+  function enter(visit: Visit): Entered | null | Promise<Entered | null> {
+    const { request, response } = visit;
     const path = route(request, response);
     if (path === null) return null;
     return whenThere(identify(request.headers), (identified) => {
@@ -185,10 +193,10 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       if (caller === null) return null;
       return whenThere(findServed(response, path), (target) => {
         if (target === null) return null;
-        seen.endpoint = target.endpoint;
+        visit.endpoint = target.endpoint;
         if (refuses(request, response, { caller, target, verb: path.verb })) return null;
         const side = sideOf(target, { headers: request.headers, caller: caller.name });
-        seen.endpoint = side.endpoint;
+        visit.endpoint = side.endpoint;
         const endpointMax = path.verb === 'report' ? limits.reportBytesMax : bytesMaxOf(side.name);
         inFlight += 1;
         return {
@@ -245,30 +253,47 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     return true;
   }
 
-  /** Answers a caller whose body was read, or not. Null where no DeployedModel could have. */
-  function answer(request: DoorRequest, response: ServerResponse, entered: Entered, body: Body): ReturnType<Ask> {
+  /** Answers a caller whose body was read, or not. */
+  function answer(visit: Visit, body: Body): void {
+    const { request, response, entered } = visit;
+    if (entered === null) return;
     const { target, verb, hold } = entered;
     if (body.kind !== 'read') {
       answerUnread(response, body.kind, entered.bytesMax);
-      return null;
+      leave(visit, null);
+      return;
     }
     if (verb === 'report') {
       report(response, target, body.bytes);
-      return null;
+      leave(visit, null);
+      return;
     }
     const context = traceContextOf(request.headers);
     const trace = tracing?.begin({ parent: context, verb, endpoint: target.endpoint, caller: entered.caller });
     entered.trace = trace;
-    return ask(request, response, { target, verb, body: body.bytes, hold, context, trace });
+    ask(request, response, { target, verb, body: body.bytes, hold, context, trace }, (answered) => {
+      attempt(learn, visit, answered);
+    });
+  }
+
+  function learn(visit: Visit, answered: () => Answered | null | Promise<Answered | null>): void | Promise<void> {
+    return whenThere(answered(), (who) => leave(visit, who));
   }
 
   /** A caller who does not read its answer keeps its place, and the answer its bytes. */
-  function leave(response: ServerResponse, { hold, trace }: Entered, { deployedModelId }: Seen): void {
-    onceSent(response, bounds.answerDeadlineMs, () => {
-      inFlight -= 1;
-      hold.release();
-    });
-    trace?.end({ statusCode: codeOf(response), deployedModelId });
+  function leave(visit: Visit, answered: Answered | null): void {
+    const { response, endpoint, entered } = visit;
+    const deployedModelId = answered === null ? null : answered.deployedModelId;
+    const code = codeOf(response);
+    visit.entered = null;
+    if (entered !== null) {
+      onceSent(response, bounds.answerDeadlineMs, () => {
+        inFlight -= 1;
+        entered.hold.release();
+      });
+      entered.trace?.end({ statusCode: code, deployedModelId });
+    }
+    answers.count(endpoint, deployedModelId, code);
   }
 
   /** Says why a body was not read; to a caller who left, nothing. */

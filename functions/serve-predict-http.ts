@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { endOnSigterm, guardServer, serverOptions } from './proxy/server.ts';
 import { predict } from './serve-predict.ts';
 
-const server = createServer(serverOptions, (request, response) => void predict(request, response));
+const server = createServer(serverOptions, predict);
 guardServer(server);
 endOnSigterm(server, predict);
 server.listen(Number(process.env['PORT'] ?? 8080));

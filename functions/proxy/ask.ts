@@ -46,12 +46,16 @@ export interface AskDependencies {
   streamDeadlineMs: number;
 }
 
-/** Answers the caller in any case, and says who did; null when nobody was asked. */
-export type Ask = (
-  request: DoorRequest,
-  response: ServerResponse,
-  asked: Asked,
-) => Promise<{ deployedModelId: string | null } | null> | null;
+/** Who answered. */
+export interface Answered {
+  deployedModelId: string | null;
+}
+
+/** Told once, when the caller is answered: by this it is learned who did, null being nobody. What is learned may fail. */
+type Done<T> = (learn: () => T | null | Promise<T | null>) => void;
+
+/** Answers the caller, unless it throws. */
+export type Ask = (request: DoorRequest, response: ServerResponse, asked: Asked, done: Done<Answered>) => void;
 
 /** Makes the way of one instance. */
 export function createAsk(dependencies: AskDependencies): Ask {
@@ -61,11 +65,10 @@ export function createAsk(dependencies: AskDependencies): Ask {
   const mayBeSampled = createSampleBudget(now, limits.sampledAnswersPerSecondMax);
 
   /** From the cache, where that is on and has an answer; else from the model, whose answer then may be kept. */
-  const ask: Ask = (request, response, asked) => {
+  const ask: Ask = (request, response, asked, done) => {
     const deadlineMs = asked.verb === 'streamRawPredict' ? dependencies.streamDeadlineMs : dependencies.deadlineMs;
-    return cache === undefined
-      ? askModel(request, response, asked, deadlineMs)
-      : askCache(cache, request, response, asked, deadlineMs);
+    if (cache === undefined) askModel(request, response, asked, deadlineMs, done);
+    else done(() => askCache(cache, request, response, asked, deadlineMs));
   };
 
   async function askCache(
@@ -87,30 +90,38 @@ export function createAsk(dependencies: AskDependencies): Ask {
     }
     let live: Outcome | null = null;
     try {
-      live = await askModel(request, response, asked, Math.max(waitMs, deadlineMs - (now() - askedAt)));
+      const leftMs = Math.max(waitMs, deadlineMs - (now() - askedAt));
+      live = await new Promise<Outcome | null>((resolve, reject) => {
+        askModel(request, response, asked, leftMs, (learn) => void run(learn).then(resolve, reject));
+      });
     } finally {
       found.settle(live);
     }
     return live;
   }
 
-  /** Null when nothing was asked. */
   function askModel(
     request: DoorRequest,
     response: ServerResponse,
     asked: Asked,
     deadlineMs: number,
-  ): Promise<Outcome | null> | null {
+    done: Done<Outcome>,
+  ): void {
     const token = accessToken === null ? null : accessToken();
-    if (!(token instanceof Promise)) return askWith(token, request, response, asked, deadlineMs);
-    return token.then(
-      (fetched) => askWith(fetched, request, response, asked, deadlineMs),
-      (error: unknown) => {
-        log('ERROR', 'The proxy has no access token to predict with', { error: String(error) });
-        answerTryLater(response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
-        return null;
-      },
-    );
+    if (!(token instanceof Promise)) {
+      askWith(token, request, response, asked, deadlineMs, done);
+      return;
+    }
+    token
+      .then(
+        (fetched) => askWith(fetched, request, response, asked, deadlineMs, done),
+        (error: unknown) => {
+          log('ERROR', 'The proxy has no access token to predict with', { error: String(error) });
+          answerTryLater(response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
+          done(() => null);
+        },
+      )
+      .catch((error: unknown) => done(() => Promise.reject(error)));
   }
 
   function askWith(
@@ -119,12 +130,17 @@ export function createAsk(dependencies: AskDependencies): Ask {
     response: ServerResponse,
     asked: Asked,
     deadlineMs: number,
-  ): Promise<Outcome | null> | null {
-    if (response.destroyed) return null; // The caller left before anything was asked.
+    done: Done<Outcome>,
+  ): void {
+    // The caller left before anything was asked.
+    if (response.destroyed) {
+      done(() => null);
+      return;
+    }
     const { target, verb, body, hold, context, trace } = asked;
     const isPredict = verb === 'predict';
     const upstreamTrace = trace?.beginUpstream();
-    const asking = dependencies.forward(
+    dependencies.forward(
       target.endpoint,
       {
         origin: dependencies.upstreamOrigin(target.name),
@@ -144,12 +160,12 @@ export function createAsk(dependencies: AskDependencies): Ask {
       },
       response,
       (outcome) => {
-        upstreamTrace?.end(outcome.isError);
-        return learn(request, asked, outcome);
+        done(() => {
+          upstreamTrace?.end(outcome === null || outcome.isError);
+          return outcome === null ? null : learn(request, asked, outcome);
+        });
       },
     );
-    if (asking === null) upstreamTrace?.end(true);
-    return asking;
   }
 
   function pathOf(endpoint: string, verb: PredictVerb): string {
@@ -199,6 +215,10 @@ export function createAsk(dependencies: AskDependencies): Ask {
   }
 
   return ask;
+}
+
+async function run<T>(learn: () => T | Promise<T>): Promise<T> {
+  return learn();
 }
 
 /** What is told twice is no evidence: it is not counted. */

@@ -63,28 +63,17 @@ export interface Sent {
 
 /**
  * Forwards a request and answers the caller, whatever happens.
- * @param learn told once, when the exchange is over
- * @returns what `learn` does; rejects only when that throws
+ * @param over told once, when the exchange is over; must not throw, for undici would hear of it
  */
-export function forward<T>(
+export function forward(
   dispatcher: Dispatcher,
   call: UpstreamCall,
   guard: Guard,
   response: ServerResponse,
   now: Clock,
-  learn: (outcome: Outcome) => T | Promise<T>,
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const over = (outcome: Outcome): void => {
-      try {
-        resolve(learn(outcome));
-      } catch (error) {
-        // Not into undici's hands, from which we come.
-        reject(error);
-      }
-    };
-    new Exchange(dispatcher, call, guard, response, now, over).dispatch();
-  });
+  over: (outcome: Outcome) => void,
+): void {
+  new Exchange(dispatcher, call, guard, response, now, over).dispatch();
 }
 
 const nobody: ServedBy = { deployedModelId: null, model: null, modelVersionId: null };

@@ -8,32 +8,33 @@ import { forward, type Outcome, type UpstreamCall } from './forward.ts';
 import { answerTryLater } from './google-error.ts';
 import { createRetryBudget, type RetryBudget } from './rate.ts';
 
-/** As forward(); null where nothing was asked upstream, and nothing is to be learned. */
-export type GuardedForward = <T>(
+/** As forward(); `over` is told null where nothing was asked upstream, and nothing is to be learned. */
+export type GuardedForward = (
   endpoint: string,
   call: UpstreamCall,
   response: ServerResponse,
-  learn: (outcome: Outcome) => T | Promise<T>,
-) => Promise<T> | null;
+  over: (outcome: Outcome | null) => void,
+) => void;
 
 /** Makes the forward() of one instance. It answers the caller in any case. */
 export function createGuardedForward(dispatcherOf: (origin: string) => Dispatcher, now: Clock): GuardedForward {
   const passageTo = createBreakers(now);
   const budgets = new Map<string, RetryBudget>();
 
-  return (endpoint, call, response, learn) => {
+  return (endpoint, call, response, over) => {
     // First, for it throws where an origin is none; a passage that was taken must be settled.
     const dispatcher = dispatcherOf(call.origin);
     const passage = passageTo(endpoint);
     if (passage.kind === 'broken') {
       answerTryLater(response, 503, 'The upstream fails on nearly every request', passage.retryAfterMs);
-      return null;
+      over(null);
+      return;
     }
     let budget = budgets.get(endpoint);
     if (budget === undefined)
       budgets.set(endpoint, (budget = createRetryBudget(limits.retryRatio, limits.retriesSavedMax)));
     budget.attempted();
     const guard = { takeRetry: budget.takeRetry, settle: passage.settle };
-    return forward(dispatcher, call, guard, response, now, learn);
+    forward(dispatcher, call, guard, response, now, over);
   };
 }

@@ -11,9 +11,11 @@ import { log } from '../engine/log.ts';
 import type { DoorRequest } from './body.ts';
 import { googleError } from './google-error.ts';
 
-export interface ProxyHandler {
-  (request: DoorRequest, response: ServerResponse): Promise<void>;
+export interface PredictHandler {
+  (request: DoorRequest, response: ServerResponse): void;
+  /** Reports what is counted and not yet reported; never rejects. For SIGTERM, as far as the platform grants time. */
   flush(): Promise<void>;
+  /** Flushes, and closes the connections to the upstream. */
   close(): Promise<void>;
 }
 
@@ -60,7 +62,7 @@ function refuse(error: Error & { code?: string }, socket: Socket): void {
  */
 export async function drain(
   server: Server,
-  handler: ProxyHandler,
+  handler: PredictHandler,
   drainMs: number = limits.shutdownDrainMs,
 ): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -74,7 +76,7 @@ export async function drain(
 }
 
 /** Ends the process on SIGTERM, after draining. functions-framework would end it at once, in the middle of answers. */
-export function endOnSigterm(server: Server, handler: ProxyHandler): void {
+export function endOnSigterm(server: Server, handler: PredictHandler): void {
   process.removeAllListeners('SIGTERM');
   process.once('SIGTERM', () => {
     log('INFO', 'Told to stop: running requests are finished first');
@@ -86,14 +88,14 @@ export function endOnSigterm(server: Server, handler: ProxyHandler): void {
  * Under functions-framework, answers requests before it has read them. It would read every stranger's body first, inflate
  * it, up to 1 GiB, and parse it, before a key is even looked at.
  */
-export function takeOverServer(handler: ProxyHandler): void {
+export function takeOverServer(handler: PredictHandler): void {
   const seen = new WeakSet<Server>();
   subscribe('http.server.request.start', (message) => {
     const server = typeof message === 'object' && message !== null && 'server' in message ? message.server : null;
     if (!(server instanceof Server) || seen.has(server)) return;
     seen.add(server);
     server.removeAllListeners('request');
-    server.on('request', (request, response) => void handler(request, response));
+    server.on('request', handler);
     guardServer(server);
     endOnSigterm(server, handler);
   });

@@ -142,7 +142,7 @@ const openProxy: Way = async ({ places, policy, stack }) => {
     instanceId: randomUUID(),
   });
   stack.defer(() => predict.close());
-  const server = createServer((request, response) => void predict(request, response));
+  const server = createServer(predict);
   const port = places.functionPorts.predict + 20;
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   stack.defer(() => void server.close());

@@ -85,7 +85,7 @@ describe('predictions', () => {
     let isAnswered = () => false;
     await using door = await listen((request, response) => {
       isAnswered = () => response.writableFinished;
-      void world.handler(request, response);
+      world.handler(request, response);
     });
     const whenParsed: boolean[] = [];
     const parse = JSON.parse;

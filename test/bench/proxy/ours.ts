@@ -1,6 +1,7 @@
 /** Our proxy as it is deployed, with keys, limits and evidence on; only what lies beyond the process is left out. */
 import { createHash, randomUUID } from 'node:crypto';
-import { createPredict, type PredictHandler } from '../../../functions/predict.ts';
+import { createPredict } from '../../../functions/predict.ts';
+import type { PredictHandler } from '../../../functions/proxy/server.ts';
 import { proxyConfigSchema } from '../../../functions/proxy/config.ts';
 import { parsePolicy } from '../../../machines/policy/document.ts';
 import { endpoint, key } from './request.ts';

@@ -27,10 +27,7 @@ const listeners: Record<string, () => RequestListener> = {
       });
     };
   },
-  ours: () => {
-    const predict = ours(upstream);
-    return (request, response) => void predict(request, response);
-  },
+  ours: () => ours(upstream),
 };
 
 function passOn(response: ServerResponse): Parameters<Pool['dispatch']>[1] {

@@ -88,7 +88,7 @@ describe('what clients report to the proxy', () => {
       now: Date.now,
       instanceId: 'door',
     });
-    await using proxy = await listen((request, response) => void handler(request, response));
+    await using proxy = await listen(handler);
     const report = async (deployedModelId: string, complaints: boolean) => {
       const one = { deployedModelId, outcomes: { complaints, basket: 0.5 } };
       const body = JSON.stringify({ reports: Array.from({ length: 100 }, () => one) });

@@ -1,9 +1,10 @@
 /** A proxy and an upstream that behaves like Vertex, both on real sockets, with everything around them in memory. */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
-import { createPredict, type PredictDependencies, type PredictHandler } from '../../../functions/predict.ts';
+import { createPredict, type PredictDependencies } from '../../../functions/predict.ts';
 import type { EvidenceMessage } from '../../../functions/proxy/counters.ts';
 import { type ProxyConfig, proxyConfigSchema } from '../../../functions/proxy/config.ts';
+import type { PredictHandler } from '../../../functions/proxy/server.ts';
 import type { Policy } from '../../../machines/policy/policy.ts';
 import { portOf } from '../../port.ts';
 
@@ -132,7 +133,7 @@ export async function startWorld(
     instanceId: 'test',
     ...overrides,
   });
-  const proxy = await listen((request, response) => void handler(request, response));
+  const proxy = await listen(handler);
   return {
     origin: proxy.origin,
     handler,

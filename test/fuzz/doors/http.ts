@@ -287,7 +287,7 @@ async function openPredict(scene: Scene): Promise<OpenDoor<Asked>> {
   });
 }
 
-type HttpHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+type HttpHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
 
 interface Around {
   before?(asked: Asked): void;
@@ -301,7 +301,8 @@ function openHttp(handler: HttpHandler, around: Around): OpenDoor<Asked> {
   let calls = 0;
   const server = createServer((request, response) => {
     calls += 1;
-    handler(request, response).catch((error: unknown) => problems.push(error));
+    const handle = async (): Promise<void> => handler(request, response);
+    handle().catch((error: unknown) => problems.push(error));
   });
   return {
     async admit(asked) {
