@@ -189,9 +189,10 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     const path = route(request, response);
     if (path === null) return null;
     return whenThere(identify(request.headers), (identified) => {
-      const caller = admit(response, identified);
+      const at = now();
+      const caller = admit(response, identified, at);
       if (caller === null) return null;
-      return whenThere(findServed(response, path), (target) => {
+      return whenThere(findServed(response, path, at), (target) => {
         if (target === null) return null;
         visit.endpoint = target.endpoint;
         if (refuses(request, response, { caller, target, verb: path.verb })) return null;
@@ -312,8 +313,9 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
   function findServed(
     response: ServerResponse,
     path: EndpointPath,
+    at: number,
   ): ServedEndpoint | null | Promise<ServedEndpoint | null> {
-    const found = served.find(path);
+    const found = served.find(path, at);
     if (!(found instanceof Promise)) return orNotFound(response, path, found);
     return found.then(
       (target) => orNotFound(response, path, target),
@@ -354,7 +356,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
 }
 
 /** Takes one of the caller's requests of this minute; null for a stranger, and one who has none left. */
-function admit(response: ServerResponse, identified: Identified): Caller | null {
+function admit(response: ServerResponse, identified: Identified, at: number): Caller | null {
   if (identified.kind === 'refused') {
     answerError(response, identified.code, identified.message, identified.headers);
     return null;
@@ -364,7 +366,7 @@ function admit(response: ServerResponse, identified: Identified): Caller | null 
     return null;
   }
   const { caller } = identified;
-  const waitMs = caller.takeRequest();
+  const waitMs = caller.takeRequest(at);
   if (waitMs === 0) return caller;
   answerTryLater(response, 429, `"${caller.name}" asks more often than it may`, waitMs);
   return null;

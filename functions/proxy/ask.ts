@@ -62,7 +62,7 @@ export function createAsk(dependencies: AskDependencies): Ask {
   const { project, accessToken, cache, counters, shadow, now } = dependencies;
   /** By endpoint, those of the policies and of pins: put together once. */
   const paths = new Map<string, { rawPredict: string; streamRawPredict: string }>();
-  const mayBeSampled = createSampleBudget(now, limits.sampledAnswersPerSecondMax);
+  const mayBeSampled = createSampleBudget(limits.sampledAnswersPerSecondMax);
 
   /** From the cache, where that is on and has an answer; else from the model, whose answer then may be kept. */
   const ask: Ask = (request, response, asked, done) => {
@@ -181,12 +181,12 @@ export function createAsk(dependencies: AskDependencies): Ask {
 
   /** What an exchange says of the model. */
   function learn(request: DoorRequest, asked: Asked, outcome: Outcome): Outcome | Promise<Outcome> {
-    const { deployedModelId, failure, answer } = outcome;
+    const { deployedModelId, failure, answer, endedAt } = outcome;
     const { endpoint } = asked.target;
     if (failure !== null) {
       log('WARNING', failure, { endpoint, ...traceFields(project, asked.trace?.context ?? asked.context) });
     }
-    if (answer !== null && deployedModelId !== null && mayBeSampled(endpoint, deployedModelId)) {
+    if (answer !== null && deployedModelId !== null && mayBeSampled(endpoint, deployedModelId, endedAt)) {
       // The answer leaves the process before it is looked at: no caller waits for this.
       return setImmediate(answer).then((left) => count(request, asked, outcome, predictionNumbers(left)));
     }

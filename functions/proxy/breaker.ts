@@ -12,7 +12,7 @@ export type Reached = 'reached' | 'failed' | 'unknown';
 
 export type Passage =
   /** Ask, and tell what came of it, exactly once. */
-  | { kind: 'open'; settle: (reached: Reached) => void }
+  | { kind: 'open'; settle: (reached: Reached, at: number) => void }
   /** Do not ask; it may be worth it after so long. */
   | { kind: 'broken'; retryAfterMs: number };
 
@@ -27,65 +27,46 @@ interface State {
   backoffMs: number;
 }
 
-/** With the passage of all requests that are only counted, for it knows nothing of any one. */
-interface Breaker {
-  state: State;
-  counted: Passage;
-}
-
-/** Makes the breakers of one instance, one for each endpoint that was asked; a breaker knows nothing of the others. */
-export function createBreakers(now: Clock): (endpoint: string) => Passage {
-  const breakers = new Map<string, Breaker>();
-
-  return (endpoint) => {
-    const { state, counted } = breakers.get(endpoint) ?? made(endpoint);
-    return state.brokenUntil === null ? counted : probe(endpoint, state, state.brokenUntil);
+/** Makes the breaker of one endpoint; it knows nothing of the others. */
+export function createBreaker(endpoint: string, now: Clock): () => Passage {
+  const state = closed(now());
+  /** Of all requests that are only counted, for it knows nothing of any one. */
+  const counted: Passage = {
+    kind: 'open',
+    settle(reached, at) {
+      // Whoever began before the breaker broke says nothing of what is now.
+      if (reached === 'unknown' || state.brokenUntil !== null) return;
+      if (at - state.windowAt >= limits.breakerWindowMs) Object.assign(state, { windowAt: at, failed: 0, total: 0 });
+      state.total += 1;
+      if (reached === 'reached') return;
+      state.failed += 1;
+      const isEnough = state.failed >= limits.breakerFailuresMin;
+      if (isEnough && state.failed >= state.total * limits.breakerFailedRatio) breakOff(at);
+    },
   };
 
-  function made(endpoint: string): Breaker {
-    const state = closed(now());
-    const breaker = { state, counted: countedPassage(endpoint, state) };
-    breakers.set(endpoint, breaker);
-    return breaker;
-  }
-
-  function countedPassage(endpoint: string, state: State): Passage {
-    return {
-      kind: 'open',
-      settle(reached) {
-        // Whoever began before the breaker broke says nothing of what is now.
-        if (reached === 'unknown' || state.brokenUntil !== null) return;
-        if (now() - state.windowAt >= limits.breakerWindowMs)
-          Object.assign(state, { windowAt: now(), failed: 0, total: 0 });
-        state.total += 1;
-        if (reached === 'reached') return;
-        state.failed += 1;
-        const isEnough = state.failed >= limits.breakerFailuresMin;
-        if (isEnough && state.failed >= state.total * limits.breakerFailedRatio) breakOff(endpoint, state);
-      },
-    };
-  }
+  return () => (state.brokenUntil === null ? counted : probe(state.brokenUntil));
 
   /** One request at a time, once the back-off is over. */
-  function probe(endpoint: string, state: State, brokenUntil: number): Passage {
+  function probe(brokenUntil: number): Passage {
     const waitMs = brokenUntil - now();
     if (waitMs > 0) return { kind: 'broken', retryAfterMs: waitMs };
     if (state.isProbing) return { kind: 'broken', retryAfterMs: limits.breakerBackoffMs };
     state.isProbing = true;
     return {
       kind: 'open',
-      settle(reached) {
+      settle(reached, at) {
         state.isProbing = false;
-        if (reached === 'failed') breakOff(endpoint, state);
+        if (reached === 'failed') breakOff(at);
         if (reached !== 'reached') return;
-        Object.assign(state, closed(now()));
+        Object.assign(state, closed(at));
         log('INFO', 'The upstream of an endpoint can be reached again', { endpoint });
       },
     };
   }
 
-  function breakOff(endpoint: string, state: State): void {
-    state.brokenUntil = now() + state.backoffMs;
+  function breakOff(at: number): void {
+    state.brokenUntil = at + state.backoffMs;
     log('ERROR', 'The upstream of an endpoint fails on nearly every request; callers get a 503 until it is back', {
       endpoint,
       failed: state.failed,

@@ -32,12 +32,12 @@ export function createCallers(
   proxyKeys: readonly ProxyKey[],
   now: Clock,
 ): (headers: IncomingHttpHeaders) => Identified | Promise<Identified> {
-  const callers = new Map<string, Caller>(proxyKeys.map(({ name }) => [name, callerOf({ name, endpoints: '*' }, now)]));
+  const callers = new Map<string, Caller>(proxyKeys.map(({ name }) => [name, callerOf({ name, endpoints: '*' })]));
   const bySubject = new Map<string, Caller>();
   const keys = [...proxyKeys];
   let platform: Caller | null = null;
   for (const configured of config.callers) {
-    const caller = callerOf(configured, now);
+    const caller = callerOf(configured);
     callers.set(configured.name, caller);
     for (const { sha256, expires } of configured.keys) keys.push({ name: configured.name, sha256, expiresAt: expires });
     for (const { issuer, subject } of configured.subjects) bySubject.set(subjectKey(issuer, subject), caller);
@@ -83,13 +83,12 @@ export function createCallers(
 
 function callerOf(
   configured: Pick<ProxyConfig['callers'][number], 'name' | 'endpoints' | 'requestsPerMinute' | 'bodyBytes'>,
-  now: Clock,
 ): Caller {
   const { name, endpoints, requestsPerMinute, bodyBytes } = configured;
   return {
     name,
     endpoints: endpoints === '*' ? '*' : new Set(endpoints),
     bodyBytesMax: bodyBytes ?? limits.predictDedicatedBytesMax,
-    takeRequest: requestsPerMinute === undefined ? unlimited : createRate(requestsPerMinute, now),
+    takeRequest: requestsPerMinute === undefined ? unlimited : createRate(requestsPerMinute),
   };
 }

@@ -6,14 +6,15 @@ import { limits } from '../engine/limits.ts';
 
 /** A link in the chain of all that are pending; of itself alone when it is over. */
 export class Deadline {
-  /** On the clock of performance.now(), which nobody sets. */
-  readonly at: number;
+  readonly ms: number;
   readonly passed: () => void;
+  /** On the clock of performance.now(), which nobody sets; null until it is first looked at, which most never are. */
+  at: number | null = null;
   before: Deadline = this;
   after: Deadline = this;
 
-  constructor(at: number, passed: () => void) {
-    this.at = at;
+  constructor(ms: number, passed: () => void) {
+    this.ms = ms;
     this.passed = passed;
   }
 }
@@ -22,9 +23,9 @@ export class Deadline {
 const chain = new Deadline(Number.POSITIVE_INFINITY, () => undefined);
 let timer: NodeJS.Timeout | undefined;
 
-/** Calls `passed` once, `ms` from now and up to `limits.deadlineLookMs` late, unless the deadline is ended before. */
+/** Calls `passed` once, `ms` from now and up to two looks late, unless the deadline is ended before. */
 export function beginDeadline(ms: number, passed: () => void): Deadline {
-  const deadline = new Deadline(performance.now() + ms, passed);
+  const deadline = new Deadline(ms, passed);
   deadline.before = chain.before;
   deadline.after = chain;
   chain.before.after = deadline;
@@ -44,7 +45,10 @@ export function endDeadline(deadline: Deadline): void {
 function look(): void {
   const now = performance.now();
   const over: Deadline[] = [];
-  for (let one = chain.after; one !== chain; one = one.after) if (one.at <= now) over.push(one);
+  for (let one = chain.after; one !== chain; one = one.after) {
+    one.at ??= now + one.ms;
+    if (one.at <= now) over.push(one);
+  }
   for (const one of over) {
     // One that has passed may end others.
     if (one.after === one) continue;

@@ -19,7 +19,10 @@ export interface ServedEndpoints {
   /**
    * The endpoint that a path names; null when no policy names it. Throws what the port threw while no list was ever read.
    */
-  find(path: Exclude<ProxyPath, { kind: 'openapi' }>): ServedEndpoint | null | Promise<ServedEndpoint | null>;
+  find(
+    path: Exclude<ProxyPath, { kind: 'openapi' }>,
+    at: number,
+  ): ServedEndpoint | null | Promise<ServedEndpoint | null>;
 }
 
 interface Index {
@@ -49,8 +52,8 @@ export function createServedEndpoints(policies: PoliciesPort, now: Clock, keepMs
   }
 
   return {
-    find(path) {
-      if (reading === null && (index === null || now() - readAt >= keepMs)) {
+    find(path, at) {
+      if (reading === null && (index === null || at - readAt >= keepMs)) {
         reading = read();
         // Whoever waits below sees the failure; here it only must not count as unhandled.
         reading.catch(() => undefined);

@@ -50,12 +50,7 @@ export function emptyWindow(fromAt: number): Window {
 /** Counts a request. DeployedModels beyond the bound are counted together, as unattributed. */
 export function addRequest({ tallies }: Window, request: CountedRequest): void {
   const named = request.deployedModelId ?? UNATTRIBUTED;
-  const id = tallies.has(named) || tallies.size < limits.evidenceVariantsMax ? named : UNATTRIBUTED;
-  let tally = tallies.get(id);
-  if (tally === undefined) {
-    tally = { requests: 0, errors: 0, latencyCounts: emptyCounts(latencyBoundsMs), predictionCounts: null };
-    tallies.set(id, tally);
-  }
+  const tally = tallies.get(named) ?? newTally(tallies, named);
   tally.requests += 1;
   if (request.isError) tally.errors += 1;
   addValue(tally.latencyCounts, latencyBoundsMs, request.latencyMs);
@@ -63,6 +58,15 @@ export function addRequest({ tallies }: Window, request: CountedRequest): void {
     tally.predictionCounts ??= emptyCounts(predictionBounds);
     addValue(tally.predictionCounts, predictionBounds, number);
   }
+}
+
+function newTally(tallies: Map<string, Tally>, named: string): Tally {
+  const id = tallies.size < limits.evidenceVariantsMax ? named : UNATTRIBUTED;
+  const together = tallies.get(id);
+  if (together !== undefined) return together;
+  const tally = { requests: 0, errors: 0, latencyCounts: emptyCounts(latencyBoundsMs), predictionCounts: null };
+  tallies.set(id, tally);
+  return tally;
 }
 
 function emptyCounts(bounds: readonly number[]): number[] {

@@ -35,7 +35,7 @@ export interface Guard {
   /** Asked at most once, when there was no connection, so that nothing was asked of the upstream yet: whether to try again. */
   takeRetry(): boolean;
   /** Told once, when the exchange is over. */
-  settle(reached: Reached): void;
+  settle(reached: Reached, at: number): void;
 }
 
 /** How an exchange went, for the counters. */
@@ -45,6 +45,8 @@ export interface Outcome {
   startedAt: number;
   /** Up to the first byte of the answer, or to the failure. */
   latencyMs: number;
+  /** When it was over. */
+  endedAt: number;
   /** A 5xx or a failure on the way; not a 4xx, and not a caller who left. */
   isError: boolean;
   /** What went wrong on the way, for the log; null when the upstream gave a whole answer. */
@@ -269,11 +271,13 @@ class Exchange implements Dispatcher.DispatchHandler {
     endDeadline(this.#deadline);
     this.#response.off('close', this.#onClose);
     const { deployedModelId } = this.#servedBy;
-    this.#guard.settle(reachedBy(this.#status, deployedModelId, isBroken));
+    const endedAt = this.#now();
+    this.#guard.settle(reachedBy(this.#status, deployedModelId, isBroken), endedAt);
     this.#over({
       deployedModelId,
       startedAt: this.#startedAt,
-      latencyMs: Math.max(0, this.#latencyMs ?? this.#now() - this.#startedAt),
+      latencyMs: Math.max(0, this.#latencyMs ?? endedAt - this.#startedAt),
+      endedAt,
       isError,
       failure,
       answer,

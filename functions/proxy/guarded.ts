@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { limits } from '../engine/limits.ts';
 import type { Clock } from '../engine/ports.ts';
-import { createBreakers } from './breaker.ts';
+import { createBreaker, type Passage } from './breaker.ts';
 import { forward, type Outcome, type UpstreamCall } from './forward.ts';
 import { answerTryLater } from './google-error.ts';
 import { createRetryBudget, type RetryBudget } from './rate.ts';
@@ -16,25 +16,37 @@ export type GuardedForward = (
   over: (outcome: Outcome | null) => void,
 ) => void;
 
+/** What is kept of an endpoint that was asked. */
+interface Way {
+  passage(): Passage;
+  budget: RetryBudget;
+}
+
 /** Makes the forward() of one instance. It answers the caller in any case. */
 export function createGuardedForward(dispatcherOf: (origin: string) => Dispatcher, now: Clock): GuardedForward {
-  const passageTo = createBreakers(now);
-  const budgets = new Map<string, RetryBudget>();
+  const ways = new Map<string, Way>();
+
+  function newWay(endpoint: string): Way {
+    const way = {
+      passage: createBreaker(endpoint, now),
+      budget: createRetryBudget(limits.retryRatio, limits.retriesSavedMax),
+    };
+    ways.set(endpoint, way);
+    return way;
+  }
 
   return (endpoint, call, response, over) => {
     // First, for it throws where an origin is none; a passage that was taken must be settled.
     const dispatcher = dispatcherOf(call.origin);
-    const passage = passageTo(endpoint);
+    const way = ways.get(endpoint) ?? newWay(endpoint);
+    const passage = way.passage();
     if (passage.kind === 'broken') {
       answerTryLater(response, 503, 'The upstream fails on nearly every request', passage.retryAfterMs);
       over(null);
       return;
     }
-    let budget = budgets.get(endpoint);
-    if (budget === undefined)
-      budgets.set(endpoint, (budget = createRetryBudget(limits.retryRatio, limits.retriesSavedMax)));
-    budget.attempted();
-    const guard = { takeRetry: budget.takeRetry, settle: passage.settle };
+    way.budget.attempted();
+    const guard = { takeRetry: way.budget.takeRetry, settle: passage.settle };
     forward(dispatcher, call, guard, response, now, over);
   };
 }

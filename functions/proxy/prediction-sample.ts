@@ -2,17 +2,15 @@
  * What did a model predict? One number from each prediction of a sample of answers, for the comparison of variants. What
  * looking costs is bounded, and nothing but the numbers is kept.
  */
-import type { Clock } from '../engine/ports.ts';
-
-/** Whether one more answer of a variant may be looked at. Each yes is spent. */
-export type SampleBudget = (endpoint: string, deployedModelId: string) => boolean;
+/** Whether one more answer of a variant may be looked at, in the second of `at` (in ms). Each yes is spent. */
+export type SampleBudget = (endpoint: string, deployedModelId: string, at: number) => boolean;
 
 /** Makes a budget that says yes to each variant's first answers in each second of the clock, and no to the rest. */
-export function createSampleBudget(now: Clock, answersPerSecondMax: number): SampleBudget {
+export function createSampleBudget(answersPerSecondMax: number): SampleBudget {
   const spentBy = new Map<string, Map<string, number>>();
   let second = Number.NEGATIVE_INFINITY;
-  return (endpoint, deployedModelId) => {
-    const current = Math.floor(now() / 1000);
+  return (endpoint, deployedModelId, at) => {
+    const current = Math.floor(at / 1000);
     if (current !== second) {
       second = current;
       spentBy.clear();

@@ -1,16 +1,13 @@
 /** How much of something may happen in a while? Token buckets, in memory, each of one instance alone. */
-import type { Clock } from '../engine/ports.ts';
-
-/** Takes one request: 0 when it is granted, or else the ms until the next one is. */
-export type Rate = () => number;
+/** Takes one request, at `at` (in ms): 0 when it is granted, or else the ms until the next one is. */
+export type Rate = (at: number) => number;
 
 /** Grants so many requests a minute, as many at once after a quiet minute, and then at an even pace. */
-export function createRate(perMinute: number, now: Clock): Rate {
+export function createRate(perMinute: number): Rate {
   const perMs = perMinute / 60_000;
   let tokens = perMinute;
-  let filledAt = now();
-  return () => {
-    const at = now();
+  let filledAt = Number.NEGATIVE_INFINITY;
+  return (at) => {
     // A clock that was set back must not empty the bucket.
     tokens = Math.min(perMinute, tokens + Math.max(0, at - filledAt) * perMs);
     filledAt = at;

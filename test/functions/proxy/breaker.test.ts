@@ -1,22 +1,22 @@
 /** Does the breaker break when an upstream is gone, and never for a bad model? */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../../functions/engine/limits.ts';
-import { createBreakers, type Passage, type Reached } from '../../../functions/proxy/breaker.ts';
+import { createBreaker, type Passage, type Reached } from '../../../functions/proxy/breaker.ts';
 import { captureLog } from '../../log.ts';
 
 captureLog();
 let at = 0;
-let passageTo: (endpoint: string) => Passage;
+let passage: () => Passage;
 
 beforeEach(() => {
   at = 1_000_000;
-  passageTo = createBreakers(() => at);
+  passage = createBreaker('one', () => at);
 });
 
-function ask(reached: Reached, endpoint = 'one'): boolean {
-  const passage = passageTo(endpoint);
-  if (passage.kind === 'broken') return false;
-  passage.settle(reached);
+function ask(reached: Reached): boolean {
+  const taken = passage();
+  if (taken.kind === 'broken') return false;
+  taken.settle(reached, at);
   return true;
 }
 
@@ -25,12 +25,11 @@ function breakIt(): void {
 }
 
 describe('a breaker', () => {
-  it('breaks when everything fails, for its endpoint alone, and says how long', () => {
+  it('breaks when everything fails, and says how long', () => {
     for (let i = 1; i < limits.breakerFailuresMin; i += 1) expect(ask('failed')).toBe(true);
-    expect(passageTo('one').kind).toBe('open');
+    expect(passage().kind).toBe('open');
     ask('failed');
-    expect(passageTo('one')).toEqual({ kind: 'broken', retryAfterMs: limits.breakerBackoffMs });
-    expect(ask('reached', 'two')).toBe(true);
+    expect(passage()).toEqual({ kind: 'broken', retryAfterMs: limits.breakerBackoffMs });
   });
 
   it.for([5, 25, 50])(
@@ -55,11 +54,11 @@ describe('a breaker', () => {
   it('lets one request through after the back-off, and all when that one gets there', () => {
     breakIt();
     at += limits.breakerBackoffMs - 1;
-    expect(passageTo('one')).toEqual({ kind: 'broken', retryAfterMs: 1 });
+    expect(passage()).toEqual({ kind: 'broken', retryAfterMs: 1 });
     at += 1;
-    const probe = passageTo('one');
-    expect([probe.kind, passageTo('one').kind]).toEqual(['open', 'broken']);
-    if (probe.kind === 'open') probe.settle('reached');
+    const probe = passage();
+    expect([probe.kind, passage().kind]).toEqual(['open', 'broken']);
+    if (probe.kind === 'open') probe.settle('reached', at);
     for (let i = 1; i < limits.breakerFailuresMin; i += 1) expect(ask('failed')).toBe(true);
   });
 
@@ -67,9 +66,9 @@ describe('a breaker', () => {
     breakIt();
     const waits = [];
     for (let i = 0; i < 8; i += 1) {
-      const passage = passageTo('one');
-      if (passage.kind === 'broken') waits.push(passage.retryAfterMs / 1000);
-      at += passage.kind === 'broken' ? passage.retryAfterMs : 0;
+      const taken = passage();
+      if (taken.kind === 'broken') waits.push(taken.retryAfterMs / 1000);
+      at += taken.kind === 'broken' ? taken.retryAfterMs : 0;
       expect(ask('failed')).toBe(true);
     }
     expect(waits).toEqual([2, 4, 8, 16, 32, 60, 60, 60]);
@@ -82,11 +81,11 @@ describe('a breaker', () => {
   });
 
   it('is not mended, nor broken again, by requests that began before it broke', () => {
-    const early = [passageTo('one'), passageTo('one')];
+    const early = [passage(), passage()];
     breakIt();
-    for (const [i, passage] of early.entries()) {
-      if (passage.kind === 'open') passage.settle(i === 0 ? 'reached' : 'failed');
+    for (const [i, taken] of early.entries()) {
+      if (taken.kind === 'open') taken.settle(i === 0 ? 'reached' : 'failed', at);
     }
-    expect(passageTo('one')).toEqual({ kind: 'broken', retryAfterMs: limits.breakerBackoffMs });
+    expect(passage()).toEqual({ kind: 'broken', retryAfterMs: limits.breakerBackoffMs });
   });
 });

@@ -5,7 +5,8 @@ import { createRate, createRetryBudget } from '../../../functions/proxy/rate.ts'
 describe('a rate', () => {
   it('grants a minute at once, then an even pace, and says how long to wait', () => {
     let at = 0;
-    const take = createRate(60, () => at);
+    const rate = createRate(60);
+    const take = () => rate(at);
     expect(Array.from({ length: 60 }, take)).toEqual(Array(60).fill(0));
     expect(take()).toBeCloseTo(1000);
     at += 250;
@@ -16,7 +17,8 @@ describe('a rate', () => {
 
   it('grants no more after an hour than after a minute, and nothing when the clock is set back', () => {
     let at = 0;
-    const take = createRate(2, () => at);
+    const rate = createRate(2);
+    const take = () => rate(at);
     at += 3_600_000;
     expect([take(), take(), take() > 0]).toEqual([0, 0, true]);
     at -= 3_600_000;
