@@ -23,6 +23,8 @@ import type { AccessTokens } from './upstream.ts';
 
 /** What a known caller asks. */
 export interface Asked {
+  request: DoorRequest;
+  response: ServerResponse;
   target: ServedEndpoint;
   verb: PredictVerb;
   body: Buffer;
@@ -55,7 +57,7 @@ export interface Answered {
 type Done<T> = (learn: () => T | null | Promise<T | null>) => void;
 
 /** Answers the caller, unless it throws. */
-export type Ask = (request: DoorRequest, response: ServerResponse, asked: Asked, done: Done<Answered>) => void;
+export type Ask = (asked: Asked, done: Done<Answered>) => void;
 
 /** Makes the way of one instance. */
 export function createAsk(dependencies: AskDependencies): Ask {
@@ -65,20 +67,14 @@ export function createAsk(dependencies: AskDependencies): Ask {
   const mayBeSampled = createSampleBudget(limits.sampledAnswersPerSecondMax);
 
   /** From the cache, where that is on and has an answer; else from the model, whose answer then may be kept. */
-  const ask: Ask = (request, response, asked, done) => {
+  const ask: Ask = (asked, done) => {
     const deadlineMs = asked.verb === 'streamRawPredict' ? dependencies.streamDeadlineMs : dependencies.deadlineMs;
-    if (cache === undefined) askModel(request, response, asked, deadlineMs, done);
-    else done(() => askCache(cache, request, response, asked, deadlineMs));
+    if (cache === undefined) askModel(asked, deadlineMs, done);
+    else done(() => askCache(cache, asked, deadlineMs));
   };
 
-  async function askCache(
-    kept: AnswerCache,
-    request: DoorRequest,
-    response: ServerResponse,
-    asked: Asked,
-    deadlineMs: number,
-  ): Promise<Outcome | CachedAnswer | null> {
-    const { target, verb, body } = asked;
+  async function askCache(kept: AnswerCache, asked: Asked, deadlineMs: number): Promise<Outcome | CachedAnswer | null> {
+    const { request, response, target, verb, body } = asked;
     const askedAt = now();
     const { headers } = request;
     const alias = target.policy.name;
@@ -91,8 +87,8 @@ export function createAsk(dependencies: AskDependencies): Ask {
     let live: Outcome | null = null;
     try {
       const leftMs = Math.max(waitMs, deadlineMs - (now() - askedAt));
-      live = await new Promise<Outcome | null>((resolve, reject) => {
-        askModel(request, response, asked, leftMs, (learn) => void run(learn).then(resolve, reject));
+      live = await new Promise<Outcome | null>((resolve) => {
+        askModel(asked, leftMs, (learn) => resolve(run(learn)));
       });
     } finally {
       found.settle(live);
@@ -100,44 +96,31 @@ export function createAsk(dependencies: AskDependencies): Ask {
     return live;
   }
 
-  function askModel(
-    request: DoorRequest,
-    response: ServerResponse,
-    asked: Asked,
-    deadlineMs: number,
-    done: Done<Outcome>,
-  ): void {
+  function askModel(asked: Asked, deadlineMs: number, done: Done<Outcome>): void {
     const token = accessToken === null ? null : accessToken();
     if (!(token instanceof Promise)) {
-      askWith(token, request, response, asked, deadlineMs, done);
+      askWith(token, asked, deadlineMs, done);
       return;
     }
     token
       .then(
-        (fetched) => askWith(fetched, request, response, asked, deadlineMs, done),
+        (fetched) => askWith(fetched, asked, deadlineMs, done),
         (error: unknown) => {
           log('ERROR', 'The proxy has no access token to predict with', { error: String(error) });
-          answerTryLater(response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
+          answerTryLater(asked.response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
           done(() => null);
         },
       )
       .catch((error: unknown) => done(() => Promise.reject(error)));
   }
 
-  function askWith(
-    token: string | null,
-    request: DoorRequest,
-    response: ServerResponse,
-    asked: Asked,
-    deadlineMs: number,
-    done: Done<Outcome>,
-  ): void {
+  function askWith(token: string | null, asked: Asked, deadlineMs: number, done: Done<Outcome>): void {
+    const { request, response, target, verb, body, hold, context, trace } = asked;
     // The caller left before anything was asked.
     if (response.destroyed) {
       done(() => null);
       return;
     }
-    const { target, verb, body, hold, context, trace } = asked;
     const isPredict = verb === 'predict';
     const upstreamTrace = trace?.beginUpstream();
     dependencies.forward(
@@ -161,8 +144,9 @@ export function createAsk(dependencies: AskDependencies): Ask {
       response,
       (outcome) => {
         done(() => {
+          const learned = outcome === null ? null : learn(asked, outcome);
           upstreamTrace?.end(outcome === null || outcome.isError);
-          return outcome === null ? null : learn(request, asked, outcome);
+          return learned;
         });
       },
     );
@@ -180,7 +164,7 @@ export function createAsk(dependencies: AskDependencies): Ask {
   }
 
   /** What an exchange says of the model. */
-  function learn(request: DoorRequest, asked: Asked, outcome: Outcome): Outcome | Promise<Outcome> {
+  function learn(asked: Asked, outcome: Outcome): Outcome | Promise<Outcome> {
     const { deployedModelId, failure, answer, endedAt } = outcome;
     const { endpoint } = asked.target;
     if (failure !== null) {
@@ -188,18 +172,13 @@ export function createAsk(dependencies: AskDependencies): Ask {
     }
     if (answer !== null && deployedModelId !== null && mayBeSampled(endpoint, deployedModelId, endedAt)) {
       // The answer leaves the process before it is looked at: no caller waits for this.
-      return setImmediate(answer).then((left) => count(request, asked, outcome, predictionNumbers(left)));
+      return setImmediate(answer).then((left) => count(asked, outcome, predictionNumbers(left)));
     }
-    return count(request, asked, outcome, []);
+    return count(asked, outcome, []);
   }
 
   /** In one go, so that a request and its predictions are in the same window. */
-  function count(
-    request: DoorRequest,
-    { target, verb, body }: Asked,
-    outcome: Outcome,
-    predictions: readonly number[],
-  ): Outcome {
+  function count({ request, target, verb, body }: Asked, outcome: Outcome, predictions: readonly number[]): Outcome {
     const { deployedModelId, startedAt, latencyMs, isError, answer } = outcome;
     counters.count(target.endpoint, { deployedModelId, startedAt, latencyMs, isError, predictions });
     shadow?.mirror({

@@ -144,18 +144,31 @@ describe('a fault of our own', () => {
     },
   );
 
-  it('in tracing costs no caller its answer, and no later one its place', async () => {
-    const fail = () => {
-      throw new Error('no spans today');
+  it.for<[what: string, broken: ('begin' | 'beginUpstream' | 'upstreamEnd' | 'end')[], status: number]>([
+    ['when it begins', ['begin'], 500],
+    ['when the upstream is asked', ['beginUpstream'], 500],
+    ['when the upstream has answered', ['upstreamEnd'], 200],
+    ['when the request is over', ['end'], 200],
+    ['twice', ['upstreamEnd', 'end'], 200],
+  ])('in tracing (%s) costs no caller its answer, and no later one its place', async ([, broken, status]) => {
+    const fail = (which: (typeof broken)[number]) => {
+      if (broken.includes(which)) throw new Error('no spans today');
     };
     const context = { traceId: '1'.repeat(32), spanId: '1'.repeat(16), isSampled: true };
-    const trace = { context, beginUpstream: () => ({ context, end: () => undefined }), end: fail };
+    const begin = () => {
+      fail('begin');
+      return {
+        context,
+        beginUpstream() {
+          fail('beginUpstream');
+          return { context, end: () => fail('upstreamEnd') };
+        },
+        end: () => fail('end'),
+      };
+    };
     const done = () => Promise.resolve();
-    await using world = await startWorld(undefined, {
-      config,
-      tracing: { begin: () => trace, flush: done, close: done },
-    });
-    for (const _ of [1, 2, 3]) expect((await predict(world)).status).toBe(200);
+    await using world = await startWorld(undefined, { config, tracing: { begin, flush: done, close: done } });
+    for (const _ of [1, 2, 3]) expect((await predict(world)).status).toBe(status);
   });
 });
 

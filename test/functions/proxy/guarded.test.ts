@@ -1,6 +1,7 @@
-/** Is a request that found no connection tried once more, and one that was perhaps heard never? */
+/** Is a request that found no connection tried once more, one that was perhaps heard never, and none asked in vain? */
 import { buildConnector, Pool } from 'undici';
 import { afterEach, describe, expect, it } from 'vitest';
+import { limits } from '../../../functions/engine/limits.ts';
 import { createGuardedForward } from '../../../functions/proxy/guarded.ts';
 import { createRoom } from '../../../functions/proxy/held.ts';
 import type { Outcome } from '../../../functions/proxy/forward.ts';
@@ -26,7 +27,7 @@ async function open(upstream: Listening, failingConnections: number) {
   });
   const forward = createGuardedForward(() => pool, Date.now);
   const outcomes: (Outcome | null)[] = [];
-  const door = await listen((_request, response) => {
+  const door = await listen((request, response) => {
     const call = {
       origin: upstream.origin,
       path: '/',
@@ -38,10 +39,10 @@ async function open(upstream: Listening, failingConnections: number) {
       keepBytesMax: 0,
       isSentKept: false,
     };
-    void forward('one', call, response, (outcome) => outcomes.push(outcome));
+    forward(request.url ?? '', call, response, (outcome) => outcomes.push(outcome));
   });
   closing.push(upstream, { [Symbol.asyncDispose]: () => pool.destroy() }, door);
-  const ask = async () => (await fetch(door.origin)).status;
+  const ask = async (endpoint = 'one') => (await fetch(`${door.origin}/${endpoint}`)).status;
   return { ask, outcomes, connections: () => connections };
 }
 
@@ -77,5 +78,17 @@ describe('a request', () => {
     const { ask, outcomes } = await open(upstream, 0);
     expect(await ask()).toBe(502);
     expect([asked, outcomes.map((outcome) => outcome?.isError)]).toEqual([1, [true]]);
+  });
+
+  it('to an endpoint that cannot be reached is not made, and teaches nothing; one to another is', async () => {
+    let asked = 0;
+    const upstream = await listen((request) => {
+      asked += 1;
+      request.socket.destroy();
+    });
+    const { ask, outcomes } = await open(upstream, 0);
+    for (let i = 0; i < limits.breakerFailuresMin; i += 1) expect(await ask()).toBe(502);
+    expect([await ask(), outcomes.at(-1), asked]).toEqual([503, null, limits.breakerFailuresMin]);
+    expect([await ask('another'), asked]).toEqual([502, limits.breakerFailuresMin + 1]);
   });
 });
