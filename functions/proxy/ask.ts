@@ -54,10 +54,10 @@ export interface Answered {
 }
 
 /** Told once, when the caller is answered: by this it is learned who did, null being nobody. What is learned may fail. */
-type Done<T> = (learn: () => T | null | Promise<T | null>) => void;
+type Tell<T> = (learned: () => T | null | Promise<T | null>) => void;
 
 /** Answers the caller, unless it throws. */
-export type Ask = (asked: Asked, done: Done<Answered>) => void;
+export type Ask = (asked: Asked, tell: Tell<Answered>) => void;
 
 /** Makes the way of one instance. */
 export function createAsk(dependencies: AskDependencies): Ask {
@@ -67,10 +67,10 @@ export function createAsk(dependencies: AskDependencies): Ask {
   const mayBeSampled = createSampleBudget(limits.sampledAnswersPerSecondMax);
 
   /** From the cache, where that is on and has an answer; else from the model, whose answer then may be kept. */
-  const ask: Ask = (asked, done) => {
+  const ask: Ask = (asked, tell) => {
     const deadlineMs = asked.verb === 'streamRawPredict' ? dependencies.streamDeadlineMs : dependencies.deadlineMs;
-    if (cache === undefined) askModel(asked, deadlineMs, done);
-    else done(() => askCache(cache, asked, deadlineMs));
+    if (cache === undefined) askModel(asked, deadlineMs, tell);
+    else tell(() => askCache(cache, asked, deadlineMs));
   };
 
   async function askCache(kept: AnswerCache, asked: Asked, deadlineMs: number): Promise<Outcome | CachedAnswer | null> {
@@ -88,7 +88,7 @@ export function createAsk(dependencies: AskDependencies): Ask {
     try {
       const leftMs = Math.max(waitMs, deadlineMs - (now() - askedAt));
       live = await new Promise<Outcome | null>((resolve) => {
-        askModel(asked, leftMs, (learn) => resolve(run(learn)));
+        askModel(asked, leftMs, (learned) => resolve(run(learned)));
       });
     } finally {
       found.settle(live);
@@ -96,29 +96,29 @@ export function createAsk(dependencies: AskDependencies): Ask {
     return live;
   }
 
-  function askModel(asked: Asked, deadlineMs: number, done: Done<Outcome>): void {
+  function askModel(asked: Asked, deadlineMs: number, tell: Tell<Outcome>): void {
     const token = accessToken === null ? null : accessToken();
     if (!(token instanceof Promise)) {
-      askWith(token, asked, deadlineMs, done);
+      askWith(token, asked, deadlineMs, tell);
       return;
     }
     token
       .then(
-        (fetched) => askWith(fetched, asked, deadlineMs, done),
+        (fetched) => askWith(fetched, asked, deadlineMs, tell),
         (error: unknown) => {
           log('ERROR', 'The proxy has no access token to predict with', { error: String(error) });
           answerTryLater(asked.response, 503, 'The proxy has no credentials for the upstream now', limits.tryLaterMs);
-          done(() => null);
+          tell(() => null);
         },
       )
-      .catch((error: unknown) => done(() => Promise.reject(error)));
+      .catch((error: unknown) => tell(() => Promise.reject(error)));
   }
 
-  function askWith(token: string | null, asked: Asked, deadlineMs: number, done: Done<Outcome>): void {
+  function askWith(token: string | null, asked: Asked, deadlineMs: number, tell: Tell<Outcome>): void {
     const { request, response, target, verb, body, hold, context, trace } = asked;
     // The caller left before anything was asked.
     if (response.destroyed) {
-      done(() => null);
+      tell(() => null);
       return;
     }
     const isPredict = verb === 'predict';
@@ -143,10 +143,10 @@ export function createAsk(dependencies: AskDependencies): Ask {
       },
       response,
       (outcome) => {
-        done(() => {
-          const learned = outcome === null ? null : learn(asked, outcome);
+        tell(() => {
+          const learning = outcome === null ? null : learn(asked, outcome);
           upstreamTrace?.end(outcome === null || outcome.isError);
-          return learned;
+          return learning;
         });
       },
     );
@@ -196,8 +196,8 @@ export function createAsk(dependencies: AskDependencies): Ask {
   return ask;
 }
 
-async function run<T>(learn: () => T | Promise<T>): Promise<T> {
-  return learn();
+async function run<T>(learned: () => T | Promise<T>): Promise<T> {
+  return learned();
 }
 
 /** What is told twice is no evidence: it is not counted. */

@@ -46,7 +46,7 @@ async function talk(origin: string, text: string, isEnough: (got: string) => boo
 
 /** The world's handler on a server with the bounds of the real one, made short. */
 async function guarded(world: World, bounds = { headersDeadlineMs: 100, requestDeadlineMs: 200 }) {
-  const server = createServer({ connectionsCheckingInterval: 20 }, (req, res) => void world.handler(req, res));
+  const server = createServer({ connectionsCheckingInterval: 20 }, world.handler);
   guardServer(server, bounds);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const port = portOf(server);

@@ -9,7 +9,7 @@ const alias = (name: string) => ({ kind: 'alias', alias: name, verb: 'predict' }
 
 /** A list that answers when it is told to. */
 function startList(): {
-  find(path: ReturnType<typeof alias>): ServedEndpoint | null | Promise<ServedEndpoint | null>;
+  find: (path: ReturnType<typeof alias>) => ServedEndpoint | null | Promise<ServedEndpoint | null>;
   calls: PromiseWithResolvers<Policy[]>[];
   clock: { now: number };
 } {
