@@ -65,7 +65,7 @@ export const limits = {
   /** Lines of the log that the metrics are made of: how often, and how many at once. */
   answersIntervalMs: 60_000,
   answerLinesMax: 256,
-  /** Between two looks at the proxy's deadlines, which may be seen to have passed so much late, twice. */
+  /** Between two looks at the proxy's deadlines; that one has passed may be seen two looks late. */
   deadlineLookMs: 100,
   /** Vertex gives a prediction 60 s on shared public endpoints. */
   predictDeadlineMs: 60_000,

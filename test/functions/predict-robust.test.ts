@@ -1,64 +1,13 @@
-/** Does the proxy stay up, and answer at once, when callers or upstreams are slow, broken, hostile or too many? */
+/** Does the proxy stay up, and answer at once, when callers are slow, broken or hostile? */
 import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { connect, type Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { limits } from '../../functions/engine/limits.ts';
 import { proxyConfigSchema } from '../../functions/proxy/config.ts';
-import { drain, guardServer } from '../../functions/proxy/server.ts';
 import { captureLog } from '../log.ts';
-import {
-  delays,
-  goodKey,
-  healthyModel,
-  listen,
-  longPath,
-  servedBySeven,
-  startWorld,
-  type World,
-} from './proxy/proxy-world.ts';
-import { portOf } from '../port.ts';
+import { delays, longPath, servedBySeven, startWorld } from './proxy/proxy-world.ts';
+import { dial, guarded, request, talk } from './proxy/raw-http.ts';
 
 captureLog();
-
-const head = [`POST ${longPath}:rawPredict HTTP/1.1`, 'host: proxy', `x-goog-api-key: ${goodKey}`];
-const request = (...lines: string[]): string => [...head, ...lines].join('\r\n');
-
-function dial(origin: string): Socket {
-  const socket = connect(Number(new URL(origin).port), '127.0.0.1');
-  socket.on('error', () => socket.destroy());
-  return socket;
-}
-
-/** Everything that comes back until the other side ends, or until the text does what is wanted. */
-async function talk(origin: string, text: string, isEnough: (got: string) => boolean = () => false): Promise<string> {
-  const socket = dial(origin);
-  socket.write(text);
-  let got = '';
-  for await (const chunk of socket) {
-    got += String(chunk);
-    if (isEnough?.(got)) break;
-  }
-  socket.destroy();
-  return got;
-}
-
-/** The world's handler on a server with the bounds of the real one, made short. */
-async function guarded(world: World, bounds = { headersDeadlineMs: 100, requestDeadlineMs: 200 }) {
-  const server = createServer({ connectionsCheckingInterval: 20 }, world.handler);
-  guardServer(server, bounds);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const port = portOf(server);
-  return {
-    server,
-    origin: `http://127.0.0.1:${port}`,
-    [Symbol.asyncDispose]: async () => {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
 
 describe('slow callers', () => {
   it('whose headers never end are cut off with a 408', async () => {
@@ -120,125 +69,6 @@ describe('a caller who leaves while the policies are read', () => {
     read.resolve();
     await waiting;
     expect((await world.post(`${longPath}:rawPredict`)).status).toBe(200);
-  });
-});
-
-describe('a fault of our own', () => {
-  const config = proxyConfigSchema.parse({ inFlightMax: 1 });
-  const predict = (world: World) => world.post(`${longPath}:predict`);
-
-  it.for(['nowhere', 'http://127.0.0.1:99999', 'http://%'])(
-    'such as the origin "%s" is a 500 that says nothing more, and takes no place',
-    async (origin) => {
-      const origins = [origin, origin];
-      await using good = await listen((_request, response) => void response.writeHead(200, servedBySeven).end('{}'));
-      await using world = await startWorld(undefined, { config, upstreamOrigin: () => origins.pop() ?? good.origin });
-      for (const _ of [1, 2]) {
-        const answer = await predict(world);
-        expect([answer.status, await answer.json()]).toEqual([
-          500,
-          { error: { code: 500, message: 'The proxy failed on this request', status: 'INTERNAL' } },
-        ]);
-      }
-      expect((await predict(world)).status).toBe(200);
-    },
-  );
-
-  it.for<[what: string, broken: ('begin' | 'beginUpstream' | 'upstreamEnd' | 'end')[], status: number]>([
-    ['when it begins', ['begin'], 500],
-    ['when the upstream is asked', ['beginUpstream'], 500],
-    ['when the upstream has answered', ['upstreamEnd'], 200],
-    ['when the request is over', ['end'], 200],
-    ['twice', ['upstreamEnd', 'end'], 200],
-  ])('in tracing (%s) costs no caller its answer, and no later one its place', async ([, broken, status]) => {
-    const fail = (which: (typeof broken)[number]) => {
-      if (broken.includes(which)) throw new Error('no spans today');
-    };
-    const context = { traceId: '1'.repeat(32), spanId: '1'.repeat(16), isSampled: true };
-    const begin = () => {
-      fail('begin');
-      return {
-        context,
-        beginUpstream() {
-          fail('beginUpstream');
-          return { context, end: () => fail('upstreamEnd') };
-        },
-        end: () => fail('end'),
-      };
-    };
-    const done = () => Promise.resolve();
-    await using world = await startWorld(undefined, { config, tracing: { begin, flush: done, close: done } });
-    for (const _ of [1, 2, 3]) expect((await predict(world)).status).toBe(status);
-  });
-});
-
-describe('overload', () => {
-  it('is answered with a 503 at once, and over as soon as one is done', async () => {
-    const waiting = Promise.withResolvers<void>();
-    const arrived = Promise.withResolvers<void>();
-    const config = proxyConfigSchema.parse({ inFlightMax: 2 });
-    let asked = 0;
-    await using world = await startWorld(
-      async (received, response) => {
-        asked += 1;
-        if (asked === 2) arrived.resolve();
-        await waiting.promise;
-        await healthyModel(received, response);
-      },
-      { config },
-    );
-    const held = [world.post(`${longPath}:predict`), world.post(`${longPath}:predict`)];
-    await arrived.promise;
-    const refused = await world.post(`${longPath}:predict`);
-    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5']);
-    // A stranger takes no place, and is told apart from a caller who comes at a bad time.
-    expect((await world.post(`${longPath}:predict`, { key: 'wrong' })).status).toBe(401);
-    waiting.resolve();
-    expect((await Promise.all(held)).map(({ status }) => status)).toEqual([200, 200]);
-    expect((await world.post(`${longPath}:predict`)).status).toBe(200);
-  });
-});
-
-describe('an upstream', () => {
-  const failing = startWorld.bind(null, (_received, response) => void response.writeHead(503).end());
-
-  it('that fails on everything is left alone, probed after a while, and trusted again when it answers', async () => {
-    let at = 1_800_000_000_000;
-    let isDown = true;
-    await using world = await startWorld(
-      (received, response) => (isDown ? void response.destroy() : healthyModel(received, response)),
-      { now: () => at },
-    );
-    const ask = async () => (await world.post(`${longPath}:predict`)).status;
-    for (let i = 0; i < limits.breakerFailuresMin; i += 1) expect(await ask()).toBe(502);
-    const refused = await world.post(`${longPath}:predict`);
-    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '2']);
-    expect(world.received).toHaveLength(limits.breakerFailuresMin);
-    at += limits.breakerBackoffMs;
-    expect([await ask(), await ask()]).toEqual([502, 503]);
-    at += 2 * limits.breakerBackoffMs;
-    isDown = false;
-    expect([await ask(), await ask()]).toEqual([200, 200]);
-    await world.handler.flush();
-    const requests = world.published.flatMap(({ variants }) =>
-      Object.values(variants).map((variant) => variant.requests),
-    );
-    // What was refused here is no evidence.
-    expect(requests.reduce((sum, count) => sum + count, 0)).toBe(limits.breakerFailuresMin + 3);
-  });
-
-  it('whose platform answers 5xx without naming a model counts as failing', async () => {
-    await using world = await failing({ now: () => 1_800_000_000_000 });
-    for (let i = 0; i < limits.breakerFailuresMin; i += 1) await world.post(`${longPath}:rawPredict`);
-    await world.post(`${longPath}:rawPredict`);
-    expect(world.received).toHaveLength(limits.breakerFailuresMin);
-  });
-
-  it('is not blamed for a model that fails on everything: the rollout must see it fail', async () => {
-    await using world = await startWorld((_received, response) => void response.writeHead(500, servedBySeven).end());
-    const count = 3 * limits.breakerFailuresMin;
-    for (let i = 0; i < count; i += 1) expect((await world.post(`${longPath}:rawPredict`)).status).toBe(500);
-    expect(world.received).toHaveLength(count);
   });
 });
 
@@ -358,64 +188,5 @@ describe('what is no HTTP', () => {
     const answer = await talk(world.origin, one('first') + one('second', 'connection: close'));
     expect(answer.match(/HTTP\/1\.1 200 /g)).toHaveLength(2);
     expect(world.received.map(({ body }) => body.toString()).toSorted()).toEqual(['first', 'second']);
-  });
-});
-
-describe('the end', () => {
-  it('lets a running request finish, takes no new ones, and tells what was counted', async () => {
-    const waiting = Promise.withResolvers<void>();
-    const arrived = Promise.withResolvers<void>();
-    await using world = await startWorld(async (received, response) => {
-      arrived.resolve();
-      await waiting.promise;
-      await healthyModel(received, response);
-    });
-    await using server = await guarded(world, { headersDeadlineMs: 5000, requestDeadlineMs: 5000 });
-    const init = { method: 'POST', body: '{}', headers: { 'x-goog-api-key': goodKey } };
-    const running = fetch(`${server.origin}${longPath}:predict`, init);
-    await arrived.promise;
-    const drained = drain(server.server, world.handler);
-    await expect(fetch(`${server.origin}${longPath}:predict`, init)).rejects.toThrow('fetch failed');
-    waiting.resolve();
-    expect((await running).status).toBe(200);
-    await drained;
-    expect(world.published.map(({ variants }) => variants['7']?.requests)).toEqual([1]);
-  });
-
-  it('comes as soon as a stream has ended, whose connection would have been kept', async () => {
-    const ending = Promise.withResolvers<void>();
-    await using world = await startWorld(async (_received, response) => {
-      response.writeHead(200, servedBySeven);
-      response.write('begun');
-      await ending.promise;
-      response.end('ended');
-    });
-    await using server = await guarded(world, { headersDeadlineMs: 5000, requestDeadlineMs: 5000 });
-    const socket = dial(server.origin);
-    socket.write(`${request('content-length: 0')}\r\n\r\n`);
-    let drained: Promise<void> | null = null;
-    let got = '';
-    for await (const chunk of socket) {
-      got += String(chunk);
-      drained ??= drain(server.server, world.handler, 60_000);
-      ending.resolve();
-    }
-    await drained;
-    expect(got).toContain('ended');
-  });
-
-  it('comes even when a request does not', async () => {
-    const arrived = Promise.withResolvers<void>();
-    await using world = await startWorld(() => arrived.resolve());
-    await using server = await guarded(world, { headersDeadlineMs: 5000, requestDeadlineMs: 5000 });
-    const running = fetch(`${server.origin}${longPath}:predict`, {
-      method: 'POST',
-      body: '{}',
-      headers: { 'x-goog-api-key': goodKey },
-    });
-    await arrived.promise;
-    await drain(server.server, world.handler, 50);
-    server.server.closeAllConnections();
-    await expect(running).rejects.toThrow('fetch failed');
   });
 });
