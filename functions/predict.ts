@@ -28,7 +28,7 @@ import { parseReports } from './proxy/report.ts';
 import type { PredictHandler } from './proxy/server.ts';
 import { createShadow } from './proxy/shadow.ts';
 import { traceContextOf, traceFields } from './proxy/trace-context.ts';
-import type { RequestTrace, TracedEnd, Tracing } from './proxy/tracing.ts';
+import { type RequestTrace, traced, type Tracing } from './proxy/tracing.ts';
 import { type AccessTokens, bodyBytesMaxOf, createPools } from './proxy/upstream.ts';
 
 export interface PredictDependencies {
@@ -270,7 +270,8 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
       return;
     }
     const context = traceContextOf(request.headers);
-    const trace = tracing?.begin({ parent: context, verb, endpoint: target.endpoint, caller: entered.caller });
+    const about = { parent: context, verb, endpoint: target.endpoint, caller: entered.caller };
+    const trace = tracing && traced(() => tracing.begin(about));
     entered.trace = trace;
     ask({ request, response, target, verb, body: body.bytes, hold, context, trace }, (answered) => {
       attempt(learn, visit, answered);
@@ -292,7 +293,8 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
         inFlight -= 1;
         entered.hold.release();
       });
-      endTrace(entered.trace, { statusCode: code, deployedModelId });
+      const { trace } = entered;
+      if (trace !== undefined) traced(() => trace.end({ statusCode: code, deployedModelId }));
     }
     answers.count(endpoint, deployedModelId, code);
   }
@@ -388,15 +390,6 @@ function orNotFound(
 /** What comes of a value that is there, at once; or of one that is waited for. */
 function whenThere<T, R>(value: T | Promise<T>, use: (value: T) => R | Promise<R>): R | Promise<R> {
   return value instanceof Promise ? value.then(use) : use(value);
-}
-
-/** Never throws: who leaves is not kept by what is said of it. */
-function endTrace(trace: RequestTrace | undefined, end: TracedEnd): void {
-  try {
-    trace?.end(end);
-  } catch (error) {
-    log('ERROR', 'The trace of a request could not be ended', { error: String(error) });
-  }
 }
 
 /** What the caller got; 499, as others have it, where it left before there was anything to get. */

@@ -18,7 +18,7 @@ import type { PredictVerb } from './path.ts';
 import { createSampleBudget, predictionNumbers } from './prediction-sample.ts';
 import type { Shadow } from './shadow.ts';
 import { type TraceContext, traceFields } from './trace-context.ts';
-import type { RequestTrace } from './tracing.ts';
+import { type RequestTrace, traced } from './tracing.ts';
 import type { AccessTokens } from './upstream.ts';
 
 /** What a known caller asks. */
@@ -53,10 +53,10 @@ export interface Answered {
   deployedModelId: string | null;
 }
 
-/** Told once, when the caller is answered: by this it is learned who did, null being nobody. What is learned may fail. */
+/** Told once by what it is learned who answered, null being nobody. To learn it may take a while, and may fail. */
 type Tell<T> = (learned: () => T | null | Promise<T | null>) => void;
 
-/** Answers the caller, unless it throws. */
+/** Answers the caller, unless it throws or what it tells fails. */
 export type Ask = (asked: Asked, tell: Tell<Answered>) => void;
 
 /** Makes the way of one instance. */
@@ -122,7 +122,7 @@ export function createAsk(dependencies: AskDependencies): Ask {
       return;
     }
     const isPredict = verb === 'predict';
-    const upstreamTrace = trace?.beginUpstream();
+    const upstreamTrace = trace && traced(() => trace.beginUpstream());
     dependencies.forward(
       target.endpoint,
       {
@@ -144,9 +144,8 @@ export function createAsk(dependencies: AskDependencies): Ask {
       response,
       (outcome) => {
         tell(() => {
-          const learning = outcome === null ? null : learn(asked, outcome);
-          upstreamTrace?.end(outcome === null || outcome.isError);
-          return learning;
+          if (upstreamTrace !== undefined) traced(() => upstreamTrace.end(outcome === null || outcome.isError));
+          return outcome === null ? null : learn(asked, outcome);
         });
       },
     );

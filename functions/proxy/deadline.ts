@@ -23,7 +23,10 @@ export class Deadline {
 const chain = new Deadline(Number.POSITIVE_INFINITY, () => undefined);
 let timer: NodeJS.Timeout | undefined;
 
-/** Calls `passed` once, `ms` from now and up to two looks late, unless the deadline is ended before. */
+/**
+ * Calls `passed` once, `ms` from now, unless the deadline is ended before: up to two looks late, and later by as long as the
+ * process was held up before the first.
+ */
 export function beginDeadline(ms: number, passed: () => void): Deadline {
   const deadline = new Deadline(ms, passed);
   deadline.before = chain.before;

@@ -1,5 +1,6 @@
 /** Where does the time of a request go? Two spans of OpenTelemetry for each sampled one: the proxy's, and the upstream's in it. */
 import { z } from 'zod';
+import { log } from '../engine/log.ts';
 import { isSafeToFetch } from './safe-url.ts';
 import type { TraceContext } from './trace-context.ts';
 import type { AccessTokens } from './upstream.ts';
@@ -47,6 +48,16 @@ export interface Tracing {
   /** Sends what is there; never rejects. */
   flush(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** Takes a step of tracing. What fails there is told, and costs no request anything; then there is no trace of it. */
+export function traced<T>(step: () => T): T | undefined {
+  try {
+    return step();
+  } catch (error) {
+    log('ERROR', 'Tracing failed on a request', { error: String(error) });
+    return undefined;
+  }
 }
 
 /** Opens what the configuration wants; undefined without. OpenTelemetry is loaded by none but who wants it. */
