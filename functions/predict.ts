@@ -146,7 +146,7 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
   const room = createRoom(config.heldBytesMax);
   const answers = createAnswerCounts();
 
-  /** In steps, each called by what it waits for: to wait costs a promise more than all that is counted of a request. */
+  /** In steps, each called by what it waits for: promises would cost each request more. */
   function handle(request: DoorRequest, response: ServerResponse): void {
     attempt(arrive, { request, response, endpoint: null, entered: null }, null);
   }
