@@ -4,17 +4,14 @@ import { command } from '../../../functions/engine/commands.ts';
 import { PermanentError, TransientError } from '../../../functions/engine/errors.ts';
 import { limits } from '../../../functions/engine/limits.ts';
 import { endpoint } from '../../simulation/laboratory.ts';
-import { abort, begin, canaryAt, ending, recordOf, second } from './store-trial.ts';
+import { abort, begin, canaryAt, ending, recordOf, second, stableUnready } from './store-trial.ts';
 
 describe('a rollback that the store records', () => {
   it('sends nothing to a stable that is not ready, and everything as soon as it is', async () => {
     const trial = begin();
     await canaryAt(trial, 25);
     const before = trial.lab.split();
-    trial.atEndpoint = (view) => ({
-      ...view,
-      deployedModels: view.deployedModels.map((one) => ({ ...one, availableReplicas: one.id === '1' ? 0 : 1 })),
-    });
+    trial.atEndpoint = stableUnready;
     await abort(trial);
     await second(trial);
     expect(trial.lab.split()).toEqual(before);

@@ -24,6 +24,7 @@ import {
   recordOf,
   second,
   unavailable,
+  stableUnready,
 } from './store-trial.ts';
 
 describe('a rollback that the store cannot record', () => {
@@ -151,10 +152,7 @@ describe('a rollback that the store cannot record', () => {
     const trial = begin();
     await canaryAt(trial, 25);
     const before = trial.lab.split();
-    trial.atEndpoint = (view) => ({
-      ...view,
-      deployedModels: view.deployedModels.map((one) => ({ ...one, availableReplicas: one.id === '1' ? 0 : 1 })),
-    });
+    trial.atEndpoint = stableUnready;
     trial.gate = down(['commit']);
     const said = listen();
     await expect(abort(trial)).rejects.toBe(unavailable);

@@ -151,6 +151,12 @@ export function alert() {
   return { incident: { incident_id: 'i', state: 'open', resource: { labels: { endpoint_id: '1' } } } };
 }
 
+/** For atEndpoint: stable has no replica that could serve. */
+export function stableUnready(view: EndpointView): EndpointView {
+  const deployedModels = view.deployedModels.map((one) => ({ ...one, availableReplicas: one.id === '1' ? 0 : 1 }));
+  return { ...view, deployedModels };
+}
+
 /** What is logged from now on. */
 export function listen(): string[] {
   const said: string[] = [];
