@@ -35,10 +35,11 @@ function found(happens: () => void = () => undefined): Promise<string[]> {
 test('what runs is let through, once it has answered a message', async () => {
   const pubsub = await installation.clients.pubsub();
   const [subscription] = await pubsub.topic(topics.ticks).createSubscription('witness');
+  // The installation's own jobs publish here too, an empty object.
   const message = new Promise<string>((resolve) => {
     subscription.on('message', (one) => {
       one.ack();
-      resolve(one.data.toString());
+      if (one.data.toString() !== '{}') resolve(one.data.toString());
     });
   });
   expect(await found(() => double.logged.push(answered))).toEqual([]);
