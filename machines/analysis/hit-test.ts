@@ -95,7 +95,7 @@ const barMin = 1e-5;
  * not explain it. Divided by the overdispersion: where stable has bursts, so has the canary.
  */
 const minuteGainMax = 4;
-const storeMax = 4.5;
+const storeMax = 4.75;
 const storeMaxBeyondBurst = 5;
 /** How often a burst that stable never had is believed to hit. */
 const burstRate = 0.15;
