@@ -6,6 +6,7 @@ const wholeSystem = [
   'test/functions/google-emulators.test.ts',
   'test/bundle/whole-path.test.ts',
   'test/kills/kills.test.ts',
+  'test/bench/rollback/rounds.test.ts',
 ];
 /** As many threads as there are cores, and busy for a minute: alone too. */
 const allCores = ['test/simulation/faults.test.ts'];
