@@ -86,6 +86,13 @@ function ownCheck({ name, rule, dryRun, from }: CheckPolicy): Check {
   };
 }
 
+/** What part of all bets is on a check. A dry run is judged by itself. @param all of the policy's checks */
+export function partOf({ weight, isDryRun }: Check, all: readonly Check[]): number {
+  if (isDryRun) return 1;
+  const acting = all.filter((check) => isBet(check) && !check.isDryRun);
+  return weight / acting.reduce((sum, check) => sum + check.weight, 0);
+}
+
 /** The variant's values, for rules about values; empty where the signal is none. */
 export function valuesOf(check: Check, variant: VariantCounts): Histogram {
   const signal = check.read(variant);

@@ -91,11 +91,13 @@ const ratioMax = 50;
 const barMin = 1e-5;
 /**
  * What a minute may prove, in nats: a burst that only the canary meets is over in the next. Windows shorter than a minute
- * draw on a store that fills at that pace, and is up to twice as large where the canary is hit so often that a burst would
- * not explain it. Divided by the overdispersion: where stable has bursts, so has the canary.
+ * draw on a store that fills at that pace. It is a little less than a proof takes of the default α, whatever part of all bets
+ * is on this test: what is as bad as can be is proven some five seconds after the store is empty. And up to twice as large
+ * where the canary is hit so often that a burst would not explain it. Divided by the overdispersion: where stable has bursts,
+ * so has the canary.
  */
 const minuteGainMax = 4;
-const storeMax = 4.75;
+const storeMax = Math.log(100) - 0.2;
 const storeMaxBeyondBurst = 5;
 /** How often a burst that stable never had is believed to hit. */
 const burstRate = 0.15;
@@ -118,8 +120,8 @@ const marginMin = 0.0005;
 /** The rate tells sooner that the canary is good; the split tells it also in an outage. */
 const splitPart = 0.25;
 
-/** Adds one window. */
-export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allowance: Allowance): HitTest {
+/** Adds one window. @param part of all that is bet, what is bet on this test: 1 where it is the only one */
+export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allowance: Allowance, part = 1): HitTest {
   const { baseline } = test;
   const weight = startWeight(test.seconds, seconds);
   const ratio = ratioFor(baseline, allowance);
@@ -144,7 +146,7 @@ export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allo
   };
   return {
     seconds: test.seconds + seconds,
-    ...(isAlone ? { ...worse, spent: 0 } : held(test, worse, { weight, seconds, spread, beyondBurst })),
+    ...(isAlone ? { ...worse, spent: 0 } : held(test, worse, { weight, seconds, spread, beyondBurst, part })),
     beyondBurst,
     betterSplit: carryOn(
       test.betterSplit,
@@ -173,12 +175,18 @@ interface Pace {
   spread: number;
   /** Evidence of the last minute that this is more than a burst. */
   beyondBurst: number;
+  part: number;
 }
 
 /** Takes from all alike what the window proves beyond what is left in the store: a mean that is lowered stays below 1. */
-function held(test: HitTest, worse: Worse, { weight, seconds, spread, beyondBurst }: Pace): Worse & { spent: number } {
+function held(
+  test: HitTest,
+  worse: Worse,
+  { weight, seconds, spread, beyondBurst, part }: Pace,
+): Worse & { spent: number } {
   const beyondClump = Math.max(0, beyondBurst - clumpGain);
-  const store = seconds < 60 ? storeMax + Math.min(storeMaxBeyondBurst, beyondClump) : minuteGainMax;
+  const atOnce = storeMax - Math.log(part);
+  const store = seconds < 60 ? atOnce + Math.min(storeMaxBeyondBurst, beyondClump) : minuteGainMax;
   const paced = (minuteGainMax * seconds) / 60 / spread;
   const spent = Math.max(0, test.spent - paced);
   const left = Math.max(paced, store / spread - spent);

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { nth } from '../nth.ts';
 import type { AnalysisPolicy } from '../policy/policy.ts';
 import { countSchema, hasOutage, recentMax } from './baseline.ts';
-import { allowanceOf, type Check, checksOf, countOf, latestOf, valuesOf } from './checks.ts';
+import { allowanceOf, type Check, checksOf, countOf, latestOf, partOf, valuesOf } from './checks.ts';
 import type { Count } from './evalue.ts';
 import {
   addCounts,
@@ -66,6 +66,8 @@ export const tallyStateSchema = z.strictObject({
   proxy: tallySchema,
   /** What was already counted, per source. */
   covered: z.record(z.string(), coveredSchema),
+  /** The latest beginning of a window of a proxy that was forgotten: what a proxy has from before may be a copy. */
+  forgottenAt: z.number().nullable().default(null),
 });
 
 export type Counts = z.infer<typeof countsSchema>;
@@ -93,11 +95,18 @@ const noTally: Tally = {
 };
 const notRunning: Running = { hits: noHitTest, above: null, latest: null };
 
-export const emptyTally: TallyState = { effectAt: null, monitoring: noTally, proxy: noTally, covered: {} };
+export const emptyTally: TallyState = {
+  effectAt: null,
+  monitoring: noTally,
+  proxy: noTally,
+  covered: {},
+  forgottenAt: null,
+};
 
 /** Starts a step: the step's counts begin anew, the rollout's and the tests stay. */
 export function beginStep(state: TallyState, effectAt: number): TallyState {
-  return { effectAt, monitoring: withoutStep(state.monitoring), proxy: withoutStep(state.proxy), covered: {} };
+  const [monitoring, proxy] = [withoutStep(state.monitoring), withoutStep(state.proxy)];
+  return { effectAt, monitoring, proxy, covered: {}, forgottenAt: null };
 }
 
 function withoutStep(tally: Tally): Tally {
@@ -115,6 +124,7 @@ export function sourceOf(evidence: Evidence): Source {
 export interface Memory {
   /** Windows per source. What began before the oldest of so many cannot be told from a copy, and is not counted. */
   windowsMax: number;
+  /** Proxies at once; see `forgottenAt`. */
   sourcesMax: number;
 }
 
@@ -125,11 +135,10 @@ export function refusal(state: TallyState, evidence: Evidence, memory: Memory): 
   if (state.effectAt !== null && window.fromAt < state.effectAt) return 'the window begins before the step took effect';
   if (window.fromAt === window.toAt) return 'the window is empty';
   if (isBeyondCounting(state[sourceOf(evidence)], evidence)) return 'its counts are too large to be added';
+  const isForgotten = state.forgottenAt !== null && window.fromAt <= state.forgottenAt;
+  if (isForgotten && sourceOf(evidence) === 'proxy') return 'the window is older than what is remembered of proxies';
   const covered = state.covered[source];
-  if (covered === undefined) {
-    const isFull = Object.keys(state.covered).length >= memory.sourcesMax;
-    return isFull ? `more than ${memory.sourcesMax} sources report` : null;
-  }
+  if (covered === undefined) return null;
   if (covered.starts.includes(window.fromAt)) return 'the window was counted before';
   const isTooOld = covered.starts.length >= memory.windowsMax && window.fromAt < nth(covered.starts, 0);
   return isTooOld ? 'the window is too old to be told from a copy' : null;
@@ -154,11 +163,8 @@ export function addEvidence(
     canary: evidence.variants[roles.canaryId] ?? noCounts,
     stable: roles.stableIds.map((id) => evidence.variants[id] ?? noCounts).reduce(addCounts, noCounts),
   };
-  const covered = {
-    ...state.covered,
-    [evidence.source]: cover(state.covered[evidence.source], evidence.window, memory),
-  };
   const { window } = evidence;
+  const { covered, forgottenAt } = remember(state, evidence, memory);
   if (state.effectAt === null) {
     const { monitoring, proxy } = state;
     const past = { ...monitoring.rollout, stable: addCounts(monitoring.rollout.stable, seen.stable) };
@@ -171,6 +177,7 @@ export function addEvidence(
       },
       proxy: { ...proxy, checks: remembered(proxy, seen.stable, window, policy, ['rate']) },
       covered,
+      forgottenAt,
     };
   }
   const before = state[source];
@@ -184,7 +191,7 @@ export function addEvidence(
     checks: tested(before, seen, window, policy),
     recent: hasRequests ? [...before.recent, errorsOf(seen.canary)].slice(-recentMax) : before.recent,
   };
-  return { ...state, [source]: after, covered };
+  return { ...state, [source]: after, covered, forgottenAt };
 }
 
 /** Where Monitoring is to be read from next: the end of what was counted, or the step's effect; null before it. */
@@ -218,7 +225,8 @@ export function errorsOf({ errors, requests }: VariantCounts): Count {
 /** The checks after one more window; a window that lacks a variant tells of the other alone, one without numbers of nothing. */
 function tested(before: Tally, seen: Counts, window: EvidenceWindow, policy: AnalysisPolicy): Tally['checks'] {
   const checks = { ...before.checks };
-  for (const check of checksOf(policy)) {
+  const all = checksOf(policy);
+  for (const check of all) {
     const running = runningOf(before, check);
     if (check.rule.kind === 'limit') checks[check.name] = { ...running, latest: newer(running, check, seen, window) };
     if (check.rule.kind !== 'rate' && check.rule.kind !== 'quantile') continue;
@@ -227,7 +235,11 @@ function tested(before: Tally, seen: Counts, window: EvidenceWindow, policy: Ana
     const [canary, stable] = [countOf(check, seen.canary, above), countOf(check, seen.stable, above)];
     if (canary.trials + stable.trials === 0) continue;
     const pair = { canary, stable, seconds: secondsOf(window) };
-    checks[check.name] = { ...running, above, hits: addWindow(running.hits, pair, allowanceOf(check.rule)) };
+    checks[check.name] = {
+      ...running,
+      above,
+      hits: addWindow(running.hits, pair, allowanceOf(check.rule), partOf(check, all)),
+    };
   }
   return checks;
 }
@@ -271,6 +283,23 @@ function secondsOf({ fromAt, toAt }: EvidenceWindow): number {
 
 function addPair(a: Counts, b: Counts): Counts {
   return { canary: addCounts(a.canary, b.canary), stable: addCounts(a.stable, b.stable) };
+}
+
+/** Of more proxies than are remembered, the one that has been silent for longest is forgotten: instances come and go. */
+function remember(
+  { covered: before, forgottenAt }: TallyState,
+  { source, window }: Evidence,
+  memory: Memory,
+): Pick<TallyState, 'covered' | 'forgottenAt'> {
+  const covered = { ...before, [source]: cover(before[source], window, memory) };
+  const others = Object.entries(before).filter(([id]) => id !== source && id !== 'monitoring');
+  if (source in before || others.length < memory.sourcesMax) return { covered, forgottenAt };
+  const [id, { starts }] = nth(
+    others.toSorted(([, a], [, b]) => a.toAt - b.toAt),
+    0,
+  );
+  const { [id]: _forgotten, ...kept } = covered;
+  return { covered: kept, forgottenAt: Math.max(forgottenAt ?? 0, nth(starts, starts.length - 1)) };
 }
 
 function cover(before: Covered | undefined, { fromAt, toAt }: EvidenceWindow, memory: Memory): Covered {

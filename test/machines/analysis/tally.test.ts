@@ -66,9 +66,51 @@ describe('a tally', () => {
     expect(refusal(full, seen(300, 400), memory)).toContain('counted before');
     expect(refusal(full, seen(150, 180), memory)).toContain('too old');
     expect(refusal(full, seen(500, 600), memory)).toBeNull();
-    expect(refusal(after(step, seen(100, 200, 'a'), seen(100, 200, 'b')), seen(100, 200, 'c'), memory)).toContain(
-      'sources',
+  });
+
+  it('forgets the proxy that was silent for longest when another comes, and counts none of its windows again', () => {
+    const full = after(step, seen(100, 200), seen(100, 200, 'a'), seen(150, 250, 'b'), seen(210, 300, 'a'));
+    expect(refusal(full, seen(140, 240, 'c'), memory)).toBeNull();
+    const state = after(full, seen(140, 240, 'c'));
+    expect(Object.keys(state.covered).toSorted()).toEqual(['a', 'c', 'monitoring']);
+    expect(refusal(state, seen(150, 250, 'b'), memory)).toContain('older than what is remembered');
+    expect(refusal(state, seen(120, 250, 'd'), memory)).toContain('older than what is remembered');
+    expect(refusal(state, seen(110, 120), memory)).toBeNull();
+    expect(refusal(state, seen(210, 300, 'a'), memory)).toContain('counted before');
+    expect(refusal(state, seen(251, 300, 'b'), memory)).toBeNull();
+    expect(refusal(beginStep(state, 100), seen(150, 250, 'b'), memory)).toBeNull();
+    expect(tallyStateSchema.parse(state)).toEqual(state);
+  });
+
+  it('counts every window once, however many proxies there are and however often each is told', () => {
+    const windows = fc.array(fc.tuple(fc.nat(7), fc.nat(20)), { maxLength: 60 });
+    fc.assert(
+      fc.property(windows, (told) => {
+        let state = step;
+        const counted: string[] = [];
+        for (const [proxy, at] of told) {
+          const evidence = seen(100 + at * 10, 110 + at * 10, `proxy ${proxy}`);
+          if (refusal(state, evidence, memory) !== null) continue;
+          state = after(state, evidence);
+          counted.push(`${proxy} ${at}`);
+        }
+        expect(new Set(counted).size).toBe(counted.length);
+        expect(Object.keys(state.covered).length).toBeLessThanOrEqual(memory.sourcesMax);
+      }),
+      { numRuns: 2000 },
     );
+  });
+
+  it('counts all windows of more proxies than it remembers, as long as they come in turn', () => {
+    let state = step;
+    for (let round = 0; round < 5; round += 1) {
+      for (let proxy = 0; proxy < 10; proxy += 1) {
+        const evidence = seen(100 + round * 100 + proxy, 190 + round * 100 + proxy, `proxy ${proxy}`);
+        expect(refusal(state, evidence, memory)).toBeNull();
+        state = after(state, evidence);
+      }
+    }
+    expect(state.proxy.step.canary.requests).toBe(50);
   });
 
   it('refuses what would make a sum that is not exact any more, and takes what is left of its source', () => {
