@@ -318,9 +318,9 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     at: number,
   ): ServedEndpoint | null | Promise<ServedEndpoint | null> {
     const found = served.find(path, at);
-    if (!(found instanceof Promise)) return orNotFound(response, path, found);
+    if (!(found instanceof Promise)) return orNotFound(response, path, found, served.isWhole());
     return found.then(
-      (target) => orNotFound(response, path, target),
+      (target) => orNotFound(response, path, target, served.isWhole()),
       (error: unknown) => {
         log('ERROR', 'The policies cannot be read, so the proxy knows no endpoint yet', { error: String(error) });
         answerTryLater(response, 503, 'The list of endpoints cannot be read now', limits.tryLaterMs);
@@ -379,10 +379,14 @@ function orNotFound(
   response: ServerResponse,
   path: EndpointPath,
   target: ServedEndpoint | null,
+  areAllKnown: boolean,
 ): ServedEndpoint | null {
   if (target === null) {
     const named = path.kind === 'alias' ? `alias "${path.alias}"` : `endpoint "${path.id}" in ${path.location}`;
-    answerError(response, 404, `No policy names ${named}; check the path, or write a policy for it`);
+    // One that cannot be read may name it: what is not known is not said to be absent.
+    if (!areAllKnown) {
+      answerTryLater(response, 503, `Not all policies can be read, and no other names ${named}`, limits.tryLaterMs);
+    } else answerError(response, 404, `No policy names ${named}; check the path, or write a policy for it`);
   }
   return target;
 }

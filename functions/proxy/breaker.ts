@@ -22,7 +22,7 @@ interface State {
   failed: number;
   total: number;
   /** Null: requests pass. */
-  brokenUntil: number | null;
+  brokenAt: number | null;
   isProbing: boolean;
   backoffMs: number;
 }
@@ -30,27 +30,36 @@ interface State {
 /** Makes the breaker of one endpoint; it knows nothing of the others. */
 export function createBreaker(endpoint: string, now: Clock): () => Passage {
   const state = closed(now());
-  /** Of all requests that are only counted, for it knows nothing of any one. */
-  const counted: Passage = {
-    kind: 'open',
-    settle(reached, at) {
-      // Whoever began before the breaker broke says nothing of what is now.
-      if (reached === 'unknown' || state.brokenUntil !== null) return;
-      if (at - state.windowAt >= limits.breakerWindowMs) Object.assign(state, { windowAt: at, failed: 0, total: 0 });
-      state.total += 1;
-      if (reached === 'reached') return;
-      state.failed += 1;
-      const isEnough = state.failed >= limits.breakerFailuresMin;
-      if (isEnough && state.failed >= state.total * limits.breakerFailedRatio) breakOff(at);
-    },
-  };
+  let passage = newPassage();
 
-  return () => (state.brokenUntil === null ? counted : probe(state.brokenUntil));
+  return () => (state.brokenAt === null ? passage : probe(state.brokenAt));
+
+  /** Of all requests that are only counted, until the breaker breaks: whoever began before says nothing of what is then. */
+  function newPassage(): Passage {
+    const open: Passage = {
+      kind: 'open',
+      settle(reached, at) {
+        if (reached !== 'unknown' && open === passage) count(reached, at);
+      },
+    };
+    return open;
+  }
+
+  function count(reached: Reached, at: number): void {
+    if (at - state.windowAt >= limits.breakerWindowMs) Object.assign(state, { windowAt: at, failed: 0, total: 0 });
+    state.total += 1;
+    if (reached === 'reached') return;
+    state.failed += 1;
+    const isEnough = state.failed >= limits.breakerFailuresMin;
+    if (isEnough && state.failed >= state.total * limits.breakerFailedRatio) breakOff(at);
+  }
 
   /** One request at a time, once the back-off is over. */
-  function probe(brokenUntil: number): Passage {
-    const waitMs = brokenUntil - now();
-    if (waitMs > 0) return { kind: 'broken', retryAfterMs: waitMs };
+  function probe(brokenAt: number): Passage {
+    const waitedMs = now() - brokenAt;
+    // A clock that was set back says nothing of how long it was.
+    if (waitedMs >= 0 && waitedMs < state.backoffMs)
+      return { kind: 'broken', retryAfterMs: state.backoffMs - waitedMs };
     if (state.isProbing) return { kind: 'broken', retryAfterMs: limits.breakerBackoffMs };
     state.isProbing = true;
     return {
@@ -66,17 +75,19 @@ export function createBreaker(endpoint: string, now: Clock): () => Passage {
   }
 
   function breakOff(at: number): void {
-    state.brokenUntil = at + state.backoffMs;
+    state.backoffMs =
+      state.brokenAt === null ? limits.breakerBackoffMs : Math.min(limits.breakerBackoffMsMax, state.backoffMs * 2);
+    state.brokenAt = at;
+    passage = newPassage();
     log('ERROR', 'The upstream of an endpoint fails on nearly every request; callers get a 503 until it is back', {
       endpoint,
       failed: state.failed,
       total: state.total,
       backoffMs: state.backoffMs,
     });
-    state.backoffMs = Math.min(limits.breakerBackoffMsMax, state.backoffMs * 2);
   }
 }
 
 function closed(at: number): State {
-  return { windowAt: at, failed: 0, total: 0, brokenUntil: null, isProbing: false, backoffMs: limits.breakerBackoffMs };
+  return { windowAt: at, failed: 0, total: 0, brokenAt: null, isProbing: false, backoffMs: limits.breakerBackoffMs };
 }

@@ -149,7 +149,15 @@ async function documentOf(value: string | null): Promise<unknown> {
 
 /** A misspelt name must not become a caller of everything, so where callers are listed, every key belongs to one of them. */
 function keyProblems({ callers }: ProxyConfig, keys: readonly ProxyKey[]): string[] {
-  if (callers.length === 0) return [];
+  const inCallers = new Set(callers.flatMap((caller) => caller.keys.map(({ sha256 }) => sha256)));
+  const again = new Set(repeated(keys.map(({ sha256 }) => sha256)));
+  // Of two that name different callers, or of which one expires, nobody could say which one holds.
+  const twice = keys
+    .filter(({ sha256 }, at) => inCallers.has(sha256) || again.has(at))
+    .map(
+      (key) => `callers: the key of "${key.name}" in ROLLOUT_PROXY_KEYS is there or in callers already; take one away`,
+    );
+  if (callers.length === 0) return twice;
   const named = new Set(callers.map((caller) => caller.name));
   const strangers = new Set(keys.map((key) => key.name).filter((key) => !named.has(key)));
   const keyed = new Set(keys.map((key) => key.name));
@@ -157,6 +165,7 @@ function keyProblems({ callers }: ProxyConfig, keys: readonly ProxyKey[]): strin
     (caller) => caller.keys.length + caller.subjects.length === 0 && !caller.platformIam && !keyed.has(caller.name),
   );
   return [
+    ...twice,
     ...[...strangers].map(
       (key) => `callers: ROLLOUT_PROXY_KEYS has a key of "${key}", who is not among them; add the caller`,
     ),

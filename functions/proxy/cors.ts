@@ -31,7 +31,7 @@ export function createCors(config: ProxyConfig['cors']): Cors {
       if (config === null || !isPreflight || !isAllowed(request)) return false;
       response.writeHead(204, {
         'access-control-allow-methods': 'POST',
-        'access-control-allow-headers': `authorization, content-type, traceparent, x-goog-api-key, ${pinHeader}`,
+        'access-control-allow-headers': `authorization, cache-control, content-type, traceparent, x-goog-api-key, ${pinHeader}`,
         'access-control-max-age': String(config.maxAgeSeconds),
       });
       response.end();

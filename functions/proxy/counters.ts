@@ -4,6 +4,7 @@
  * has it, so that a copy is recognised as one.
  */
 import type { VariantCounts } from '../../machines/analysis/evidence.ts';
+import { endpointKey } from '../../machines/rollout/resource-name.ts';
 import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
 import type { Clock } from '../engine/ports.ts';
@@ -68,7 +69,9 @@ interface EndpointCounts {
 
 /** Makes the counters of one instance. The timer it uses is unref'd, and rests when no requests come. */
 export function createCounters({ publish, now, source, intervalMs, idleMs }: CounterDependencies): Counters {
-  const byEndpoint = new Map<string, EndpointCounts>();
+  const byKey = new Map<string, EndpointCounts>();
+  /** By name; an endpoint has one for each way of writing its project. */
+  const byName = new Map<string, EndpointCounts>();
 
   function count(endpoint: string, request: CountedRequest): void {
     const counts = countsOf(endpoint);
@@ -93,8 +96,12 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
   }
 
   function countsOf(endpoint: string): EndpointCounts {
-    let counts = byEndpoint.get(endpoint);
-    if (counts === undefined) byEndpoint.set(endpoint, (counts = newCounts(endpoint)));
+    const known = byName.get(endpoint);
+    if (known !== undefined) return known;
+    const key = endpointKey(endpoint);
+    const counts = byKey.get(key) ?? newCounts(endpoint);
+    byKey.set(key, counts);
+    byName.set(endpoint, counts);
     return counts;
   }
 
@@ -127,7 +134,9 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
 
   function reportWhenDue(counts: EndpointCounts): void {
     if (counts.sending !== null || counts.timer !== null) return;
-    const waitMs = counts.lastTriedAt + intervalOf(counts) - now();
+    const intervalNowMs = intervalOf(counts);
+    // Not for longer where the clock was set back.
+    const waitMs = Math.min(intervalNowMs, counts.lastTriedAt + intervalNowMs - now());
     if (waitMs <= 0) void send(counts);
     else counts.timer = setTimeout(() => void send(counts), waitMs).unref();
   }
@@ -175,7 +184,7 @@ export function createCounters({ publish, now, source, intervalMs, idleMs }: Cou
 
   async function flush(): Promise<void> {
     await Promise.all(
-      [...byEndpoint.values()].map(async (counts) => {
+      [...byKey.values()].map(async (counts) => {
         // What is on its way, then what failed before, then what is still open.
         for (let round = 0; round < 3 && (counts.pending !== null || counts.open !== null); round += 1) {
           await send(counts);

@@ -47,7 +47,7 @@ export interface Outcome {
   latencyMs: number;
   /** When it was over. */
   endedAt: number;
-  /** A 5xx or a failure on the way; not a 4xx, and not a caller who left. */
+  /** A 5xx or a failure on the way; not a 4xx, and not a caller who left before an answer began. */
   isError: boolean;
   /** What went wrong on the way, for the log; null when the upstream gave a whole answer. */
   failure: string | null;
@@ -183,7 +183,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#call.isPredict) this.#answerPredict();
     else {
       this.#response.end();
-      this.#finish(this.#status >= 500, null, { answer: this.#keptAnswer() });
+      this.#finish(false, null, { answer: this.#keptAnswer() });
     }
   }
 
@@ -220,7 +220,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#response.end(body, 'latin1');
     const isSentKept = this.#call.isSentKept && this.#status === 200;
     const sent = isSentKept ? { headers: this.#headers, body: bytesOf(body) } : null;
-    this.#finish(this.#status >= 500, null, { answer: this.#keptAnswer(), sent });
+    this.#finish(false, null, { answer: this.#keptAnswer(), sent });
   }
 
   /** For the sample alone: what is too large, in too many pieces, or finds no room, is not kept at all. */
@@ -259,7 +259,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #finish(
-    isError: boolean,
+    isFailure: boolean,
     failure: string | null,
     {
       answer = null,
@@ -278,7 +278,8 @@ class Exchange implements Dispatcher.DispatchHandler {
       startedAt: this.#startedAt,
       latencyMs: Math.max(0, this.#latencyMs ?? endedAt - this.#startedAt),
       endedAt,
-      isError,
+      // Whatever became of the rest: a caller who stops reading a 5xx has had it.
+      isError: isFailure || this.#status >= 500,
       failure,
       answer,
       sent,

@@ -84,9 +84,9 @@ export function callerHeaders(headers: IncomingHttpHeaders, jsonBytes: number | 
   if (jsonBytes === null) {
     add(picked, 'content-type', headers['content-type']);
     add(picked, 'content-length', headers['content-length']);
+    add(picked, 'content-encoding', headers['content-encoding']);
   } else picked.push('content-type', 'application/json; charset=utf-8', 'content-length', String(jsonBytes));
   add(picked, 'cache-control', headers['cache-control']);
-  add(picked, 'content-encoding', headers['content-encoding']);
   add(picked, 'retry-after', headers['retry-after']);
   add(picked, 'x-vertex-ai-deployed-model-id', headers['x-vertex-ai-deployed-model-id']);
   add(picked, 'x-vertex-ai-endpoint-id', headers['x-vertex-ai-endpoint-id']);

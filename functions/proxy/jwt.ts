@@ -2,6 +2,7 @@
  * Whose token is it? Signature, issuer, audience and times are checked by jose, which is loaded with the first token; here
  * is where its keys come from. No token is ever logged, and none makes the proxy fetch from an address it does not know.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { JWTVerifyGetKey } from 'jose';
 import { Agent } from 'undici';
 import { z } from 'zod';
@@ -20,6 +21,8 @@ export type TokenCheck =
 const keySetSchema = z.object({ keys: z.array(z.looseObject({ kty: z.string() })) });
 
 class KeysUnavailable extends Error {}
+
+const unavailable = 'the keys of the issuer of the token cannot be fetched';
 
 /** Makes the check of a token by the issuers that may issue one. */
 export function createTokenCheck(issuers: readonly JwtIssuer[], now: Clock): (token: string) => Promise<TokenCheck> {
@@ -73,9 +76,12 @@ function createKeySet(uri: string, now: Clock): JWTVerifyGetKey {
   let keys: { get: JWTVerifyGetKey; fetchedAt: number } | null = null;
   let mayFetchAt = Number.NEGATIVE_INFINITY;
   let fetching: Promise<void> | null = null;
+  /** Resolves with `fetching`, or when it takes longer than somebody waits who could do without. */
+  let patience: Promise<void> | null = null;
+  let isFetched = false;
 
   async function fetchKeys(): Promise<void> {
-    let isFetched = false;
+    isFetched = false;
     try {
       const { createLocalJWKSet } = await import('jose');
       keys = { get: createLocalJWKSet(keySetSchema.parse(await fetchJson(uri))), fetchedAt: now() };
@@ -88,26 +94,34 @@ function createKeySet(uri: string, now: Clock): JWTVerifyGetKey {
     }
   }
 
-  /** Resolves when a fetch is over; at once when there may be none yet. */
-  async function refresh(): Promise<void> {
-    if (fetching === null && now() >= mayFetchAt) fetching = fetchKeys();
-    await fetching;
+  /** Begins a fetch, when there may be one and none is under way. */
+  function refresh(): void {
+    if (fetching !== null || now() < mayFetchAt) return;
+    fetching = fetchKeys();
+    patience = Promise.race([fetching, sleep(limits.jwksPatienceMs, undefined, { ref: false })]);
+  }
+
+  function ageMs(): number {
+    return keys === null ? Number.POSITIVE_INFINITY : now() - keys.fetchedAt;
   }
 
   return async (header, token) => {
-    if (keys === null || now() - keys.fetchedAt >= limits.jwksKeepMs) await refresh();
-    const current = keys;
-    if (current === null || now() - current.fetchedAt >= limits.jwksKeepMsMax) {
-      throw new KeysUnavailable('the keys of the issuer of the token cannot be fetched');
+    if (ageMs() >= limits.jwksKeepMs) {
+      refresh();
+      await (ageMs() < limits.jwksKeepMsMax ? patience : fetching);
     }
+    const current = keys;
+    if (current === null || ageMs() >= limits.jwksKeepMsMax) throw new KeysUnavailable(unavailable);
     const { errors } = await import('jose');
     try {
       return await current.get(header, token);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-      await refresh();
-      if (keys === null || keys === current) throw error;
-      return keys.get(header, token);
+      refresh();
+      await fetching;
+      if (keys !== null && keys !== current) return keys.get(header, token);
+      // The issuer may know the key, but could not be asked.
+      throw isFetched ? error : new KeysUnavailable(unavailable);
     }
   };
 }

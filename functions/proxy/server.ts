@@ -3,13 +3,13 @@
  * requests finish, and how it comes to be ours under functions-framework.
  */
 import { subscribe } from 'node:diagnostics_channel';
-import { Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { limits } from '../engine/limits.ts';
 import { log } from '../engine/log.ts';
 import type { DoorRequest } from './body.ts';
-import { googleError } from './google-error.ts';
+import { answerError, googleError } from './google-error.ts';
 
 export interface PredictHandler {
   (request: DoorRequest, response: ServerResponse): void;
@@ -38,6 +38,11 @@ export function guardServer(server: Server, bounds: ServerBounds = defaultBounds
   server.requestTimeout = bounds.requestDeadlineMs;
   server.keepAliveTimeout = limits.keepAliveMs;
   server.off('clientError', refuse).on('clientError', refuse);
+  server.off('checkExpectation', refuseExpectation).on('checkExpectation', refuseExpectation);
+}
+
+function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
+  answerError(response, 417, 'The only expectation that is met is 100-continue', { connection: 'close' });
 }
 
 function refuse(error: Error & { code?: string }, socket: Socket): void {
@@ -66,6 +71,8 @@ export async function drain(
   drainMs: number = limits.shutdownDrainMs,
 ): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  // On a kept connection one more may come: it is answered, and told to be the last.
+  server.prependListener('request', (_request, response) => void response.setHeader('connection', 'close'));
   // Should a request outlast the grace, at least all the others were told of.
   const told = handler.flush();
   // A connection whose request ends in the meantime becomes idle, and would be kept for the next one.

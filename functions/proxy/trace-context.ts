@@ -10,8 +10,8 @@ export interface TraceContext {
 }
 
 const w3c = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})$/;
-/** `TRACE_ID/SPAN_ID;o=OPTIONS`, whose span is a decimal number. */
-const google = /^(?!0{32})([\da-f]{32})\/(\d{1,20})(?:;o=(\d))?$/;
+/** `TRACE_ID/SPAN_ID;o=OPTIONS`, whose span is a decimal number; W3C has no word for one of 0. */
+const google = /^(?!0{32})([\da-f]{32})\/(?!0+(?:;|$))(\d{1,20})(?:;o=(\d))?$/;
 
 /** Null where a request is in no trace, or says so in words that nobody would understand. */
 export function traceContextOf(headers: IncomingHttpHeaders): TraceContext | null {

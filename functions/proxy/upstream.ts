@@ -91,10 +91,12 @@ export type AccessTokens = () => string | Promise<string>;
 
 /** Neither Google's library nor the metadata server keeps a token for longer than until five minutes before its end. */
 const tokenKeepMs = 60_000;
+/** So long it serves while no other can be had. */
+const tokenKeepMsMax = 240_000;
 
 /**
  * Makes the source of access tokens, from the service account the function runs as. The library, loaded at the first call,
- * is asked once a minute. Rejects when there are no credentials, or not in time.
+ * is asked once a minute; while it has none, the last token goes on. Rejects when there are no credentials, or not in time.
  */
 export function googleAccessTokens(now: Clock): AccessTokens {
   let auth: Promise<{ getAccessToken(): Promise<string | null | undefined> }> | null = null;
@@ -113,7 +115,11 @@ export function googleAccessTokens(now: Clock): AccessTokens {
   return () => {
     const ageMs = now() - kept.at;
     // A clock that was set back says nothing of its age.
-    return ageMs >= 0 && ageMs < tokenKeepMs ? kept.token : fetchToken();
+    if (ageMs >= 0 && ageMs < tokenKeepMs) return kept.token;
+    return fetchToken().catch((error: unknown) => {
+      if (ageMs < 0 || ageMs >= tokenKeepMsMax) throw error;
+      return kept.token;
+    });
   };
 }
 

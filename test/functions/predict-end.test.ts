@@ -1,4 +1,5 @@
 /** Does the proxy finish what it has begun when it is told to stop, and end in time? */
+import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { drain } from '../../functions/proxy/server.ts';
 import { captureLog } from '../log.ts';
@@ -48,6 +49,32 @@ describe('the end', () => {
     }
     await drained;
     expect(got).toContain('ended');
+  });
+
+  it('comes though its callers ask on: each is told that its next answer is the last', async () => {
+    const arrived = Promise.withResolvers<void>();
+    const ending = Promise.withResolvers<void>();
+    await using world = await startWorld(async (_received, response) => {
+      arrived.resolve();
+      await ending.promise;
+      response.writeHead(200, servedBySeven).end('ended');
+    });
+    await using server = await guarded(world, { headersDeadlineMs: 5000, requestDeadlineMs: 5000 });
+    const socket = dial(server.origin);
+    const asked = `${request('content-length: 0')}\r\n\r\n`;
+    socket.write(asked);
+    await arrived.promise;
+    const drained = drain(server.server, world.handler, 60_000);
+    const heard = once(server.server, 'request');
+    socket.write(asked);
+    await heard;
+    ending.resolve();
+    let got = '';
+    for await (const chunk of socket) got += String(chunk);
+    await drained;
+    const [first, second] = got.split('HTTP/1.1 200 OK').slice(1);
+    expect(first).not.toMatch(/connection: close/i);
+    expect(second).toMatch(/connection: close/i);
   });
 
   it('comes even when a request does not', async () => {

@@ -1,4 +1,5 @@
 /** Does the proxy stay up, and answer at once, when its own parts fail, an upstream does, or too much is asked of it? */
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../functions/engine/limits.ts';
 import { proxyConfigSchema } from '../../functions/proxy/config.ts';
@@ -51,6 +52,15 @@ describe('a fault of our own', () => {
       expect(requests.reduce((sum, count) => sum + count, 0)).toBe(3);
     },
   );
+});
+
+it('an error that the model sends compressed, though nobody asked for it, can be read', async () => {
+  await using world = await startWorld((_received, response) => {
+    response.writeHead(500, { 'content-encoding': 'gzip', ...servedBySeven }).end(gzipSync('no room'));
+  });
+  const answer = await world.post(`${longPath}:predict`);
+  expect(answer.status).toBe(500);
+  expect(await answer.json()).toMatchObject({ error: { code: 500 } });
 });
 
 describe('overload', () => {

@@ -170,6 +170,14 @@ describe('the log', () => {
   });
 });
 
+it('a trace without a span is none, for W3C has no word for it', async () => {
+  await using world = await startWorld();
+  for (const span of ['0', '000']) {
+    await world.post(`${longPath}:predict`, { headers: { 'x-cloud-trace-context': `${traceId}/${span};o=1` } });
+  }
+  expect(world.received.map(({ headers }) => headers['traceparent'])).toEqual([undefined, undefined]);
+});
+
 describe('the lines that the metrics are made of', () => {
   const linesOf = () =>
     logged.map((text) => JSON.parse(text)).filter(({ message }) => message === 'Answers of the proxy');

@@ -181,6 +181,14 @@ describe('what is no HTTP', () => {
     expect(got.match(/HTTP\/1\.1 /g)).toHaveLength(1);
   });
 
+  it("and expects what nobody can do is told so in Google's JSON", async () => {
+    await using world = await startWorld();
+    await using server = await guarded(world, { headersDeadlineMs: 5000, requestDeadlineMs: 5000 });
+    const answer = await talk(server.origin, `${request('expect: tea', 'content-length: 0')}\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1\.1 417 .*"error":\{"code":417,/s);
+    expect(world.received).toEqual([]);
+  });
+
   it('two requests in one packet are two', async () => {
     await using world = await startWorld();
     const one = (text: string, ...more: string[]) =>

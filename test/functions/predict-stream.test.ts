@@ -95,6 +95,20 @@ describe('a caller who goes away', () => {
     ]);
   });
 
+  it.for(['rawPredict', 'streamRawPredict'])('has had its 5xx all the same: %s', async (verb) => {
+    const dropped = Promise.withResolvers<void>();
+    await using world = await startWorld((_received, response) => {
+      response.once('close', dropped.resolve);
+      response.writeHead(500, servedBySeven).write('first');
+    });
+    const answer = await world.post(`${longPath}:${verb}`);
+    expect(answer.status).toBe(500);
+    await answer.body?.cancel();
+    await dropped.promise;
+    await world.handler.flush();
+    expect(world.published.map(({ variants }) => variants['7']?.errors)).toEqual([1]);
+  });
+
   it('asks nothing upstream when the body never came', async () => {
     await using world = await startWorld();
     const sending = request(`${world.origin}${longPath}:rawPredict`, {

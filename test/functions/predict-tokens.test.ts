@@ -223,6 +223,31 @@ describe('tokens', () => {
     expect((await send(await sign())).status).toBe(503);
   });
 
+  it('do not wait long for an issuer that hangs, where there are keys', async () => {
+    expect((await send(await sign())).status).toBe(200);
+    const never = Promise.withResolvers<string>();
+    answerKeys = () => never.promise;
+    at += limits.jwksKeepMs;
+    const token = await sign();
+    expect((await send(token)).status).toBe(200);
+    expect((await send(token)).status).toBe(200);
+    // Both were answered while the one fetch was under way.
+    expect(fetches).toBe(2);
+    never.resolve('{}');
+  });
+
+  it('of a key that the issuer could not be asked for get a 503', async () => {
+    expect((await send(await sign())).status).toBe(200);
+    answerKeys = null;
+    at += limits.jwksCooldownMs;
+    const unknown = () => sign(claims(), { keys: next, kid: 'b' });
+    expect((await send(await unknown())).status).toBe(503);
+    expect((await send(await unknown())).status).toBe(503);
+    answerKeys = () => jwksOf({ a: good, b: next });
+    at += limits.jwksFailureCooldownMs;
+    expect((await send(await unknown())).status).toBe(200);
+  });
+
   it('cannot be checked while no keys can be had: 503, and the issuer is not asked by every caller', async () => {
     answerKeys = null;
     for (let i = 0; i < 4; i += 1) {

@@ -72,6 +72,15 @@ describe('who gets in', () => {
   });
 });
 
+it('does not say of an endpoint that it is not there while a policy cannot be read that may name it', async () => {
+  const list = () => Promise.resolve({ policies: [delays], problems: ['other: spec.strategy: expected canary'] });
+  await using world = await startWorld(undefined, { policies: { list } });
+  const answer = await world.post('/v1/endpoints/other:predict');
+  expect(answer.headers.get('retry-after')).not.toBeNull();
+  expect(await errorOf(answer)).toMatchObject({ code: 503, status: 'UNAVAILABLE' });
+  expect((await world.post('/v1/endpoints/delays:predict')).status).toBe(200);
+});
+
 describe('what is served', () => {
   it.for([
     '/',

@@ -81,11 +81,22 @@ describe('a breaker', () => {
   });
 
   it('is not mended, nor broken again, by requests that began before it broke', () => {
-    const early = [passage(), passage()];
+    const early = Array.from({ length: 2 + limits.breakerFailuresMin }, () => passage());
+    const settle = (taken: Passage, reached: Reached): void => {
+      if (taken.kind === 'open') taken.settle(reached, at);
+    };
     breakIt();
-    for (const [i, taken] of early.entries()) {
-      if (taken.kind === 'open') taken.settle(i === 0 ? 'reached' : 'failed', at);
-    }
+    for (const [i, taken] of early.slice(0, 2).entries()) settle(taken, i === 0 ? 'reached' : 'failed');
     expect(passage()).toEqual({ kind: 'broken', retryAfterMs: limits.breakerBackoffMs });
+    at += limits.breakerBackoffMs;
+    expect(ask('reached')).toBe(true);
+    for (const taken of early.slice(2)) settle(taken, 'failed');
+    expect(passage().kind).toBe('open');
+  });
+
+  it('asks again at once when the clock was set back', () => {
+    breakIt();
+    at -= 1_800_000;
+    expect([ask('reached'), ask('reached')]).toEqual([true, true]);
   });
 });

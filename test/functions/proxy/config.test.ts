@@ -121,6 +121,18 @@ describe('what would let the wrong ones in', () => {
     expect((await read({ callers: [{ name: 'shpo', endpoints: ['delays'] }] }, keys)).callers).toHaveLength(1);
   });
 
+  it('is refused: a key that is there twice, of which one might have expired', async () => {
+    const again = /the key of "shop" in ROLLOUT_PROXY_KEYS is there or in callers already/;
+    const expired = { ...caller, keys: [{ sha256, expires: '2020-01-01' }] };
+    await expect(read({ callers: [expired] }, [{ name: 'shop', sha256 }])).rejects.toThrow(again);
+    const both = [
+      { name: 'partner', sha256 },
+      { name: 'shop', sha256 },
+    ];
+    await expect(read({}, both)).rejects.toThrow(again);
+    await expect(read({}, both.slice(0, 1))).resolves.toBeDefined();
+  });
+
   it('an empty object is a whole configuration', () => {
     expect(proxyConfigSchema.parse({}).inFlightMax).toBeGreaterThan(1000);
   });

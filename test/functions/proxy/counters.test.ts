@@ -75,6 +75,30 @@ describe('reports', () => {
     expect(variantCountsSchema.parse(messages[0]?.variants['7'])).toMatchObject({ requests: 1, errors: 0 });
   });
 
+  it('are of one endpoint, however its project is written', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    counters.serve();
+    const byNumber = endpoint.replace('demo', '1234');
+    const request = { deployedModelId: '7', startedAt: start, latencyMs: 0, isError: false, predictions: [] };
+    counters.count(byNumber, request);
+    await counters.flush();
+    expect(requestsOf(messages)).toBe(2);
+    expect(new Set(messages.map(({ window }) => window.from)).size).toBe(messages.length);
+    expect(new Set(messages.map((message) => message.endpoint)).size).toBe(1);
+  });
+
+  it('go on when the clock was set back', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    counters.serve();
+    await vi.advanceTimersByTimeAsync(0);
+    vi.setSystemTime(start - 1_800_000);
+    counters.serve();
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(requestsOf(messages)).toBe(2);
+  });
+
   it('come at most once in each interval while requests do', async () => {
     const { messages, publish } = sent();
     const counters = startCounters(publish);

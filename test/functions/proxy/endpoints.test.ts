@@ -2,26 +2,31 @@
 import { describe, expect, it } from 'vitest';
 import { createServedEndpoints, type ServedEndpoint } from '../../../functions/proxy/endpoints.ts';
 import type { Policy } from '../../../machines/policy/policy.ts';
+import { captureLog } from '../../log.ts';
 import { delays } from './proxy-world.ts';
 
+const logged = captureLog();
 const other: Policy = { ...delays, name: 'other', endpoint: 'projects/demo/locations/us-central1/endpoints/9' };
 const alias = (name: string) => ({ kind: 'alias', alias: name, verb: 'predict' }) as const;
 
 /** A list that answers when it is told to. */
 function startList(): {
   find: (path: ReturnType<typeof alias>) => ServedEndpoint | null | Promise<ServedEndpoint | null>;
+  isWhole: () => boolean;
+  problems: string[];
   calls: PromiseWithResolvers<Policy[]>[];
   clock: { now: number };
 } {
   const calls: PromiseWithResolvers<Policy[]>[] = [];
+  const problems: string[] = [];
   const clock = { now: 0 };
   const list = async () => {
     const call = Promise.withResolvers<Policy[]>();
     calls.push(call);
-    return { policies: await call.promise, problems: [] };
+    return { policies: await call.promise, problems: [...problems] };
   };
   const served = createServedEndpoints({ list }, () => clock.now, 30_000);
-  return { find: (path) => served.find(path, clock.now), calls, clock };
+  return { find: (path) => served.find(path, clock.now), isWhole: () => served.isWhole(), problems, calls, clock };
 }
 
 async function startWith(policies: Policy[]): Promise<ReturnType<typeof startList>> {
@@ -72,6 +77,33 @@ describe('the list of endpoints', () => {
     calls[1]?.resolve([other]);
     await missing;
     expect(await find(alias('delays'))).toBeNull();
+  });
+
+  it('serves on what a policy named that is not understood any more, and says so once', async () => {
+    const { find, isWhole, problems, calls, clock } = await startWith([delays, other]);
+    expect(isWhole()).toBe(true);
+    problems.push('delays: spec.strategy: expected one of canary');
+    for (const [i, renewed] of [[other], [], [delays]].entries()) {
+      clock.now += 30_000;
+      const missing = find(alias('nobody'));
+      calls[i + 1]?.resolve(renewed);
+      expect(await missing).toBeNull();
+      expect([await find(alias('delays')), await find(alias('other'))]).not.toContain(null);
+      expect(isWhole()).toBe(false);
+    }
+    expect(logged.filter((line) => line.includes('does not understand all policies'))).toHaveLength(1);
+    expect(logged.join('')).toContain('expected one of canary');
+    problems.length = 0;
+    clock.now += 30_000;
+    const missing = find(alias('other'));
+    calls[4]?.resolve([delays]);
+    await missing;
+    clock.now += 1;
+    expect([await find(alias('delays')), await find(alias('other')), isWhole()]).toEqual([
+      expect.anything(),
+      null,
+      true,
+    ]);
   });
 
   it('stays as it is when the new one cannot be read, and is not asked for at every request', async () => {

@@ -36,6 +36,24 @@ it('a token is fetched once, and kept for a minute; then the library is asked, w
   expect(accessToken()).toBeInstanceOf(Promise);
 });
 
+it('a token goes on for as long as it is surely good while no other can be had', async () => {
+  let isDown = false;
+  await using metadata = await listen((_request, response) => {
+    response.writeHead(isDown ? 404 : 200, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
+    // So near its end that the library asks for the next one each time.
+    response.end(JSON.stringify({ access_token: 'ya29.1', expires_in: 250, token_type: 'Bearer' }));
+  });
+  runBeside(metadata);
+  let at = 0;
+  const accessToken = googleAccessTokens(() => at);
+  expect(await accessToken()).toBe('ya29.1');
+  isDown = true;
+  at = 239_999;
+  expect(await accessToken()).toBe('ya29.1');
+  at += 1;
+  await expect(accessToken()).rejects.toThrow(/Not Found/);
+});
+
 it('without credentials it rejects, and goes on trying', async () => {
   let isDown = true;
   await using metadata = await listen((_request, response) => {
