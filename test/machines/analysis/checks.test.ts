@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checksOf } from '../../../machines/analysis/checks.ts';
+import { checksOf, partOf } from '../../../machines/analysis/checks.ts';
 import type { Signals, VariantCounts } from '../../../machines/analysis/evidence.ts';
 import type { Question } from '../../../machines/analysis/fitness.ts';
 import { judge } from '../../../machines/analysis/judge.ts';
@@ -67,6 +67,13 @@ function textOf(check: string, { reasons }: Verdict): string | undefined {
 
 const hits = (bad: number, of: number): Signals => ({ refusals: { hits: bad, trials: of } });
 const spread = (...bins: number[]): Signals => ({ tokens: { bounds: [10, 20, 40], counts: bins } });
+
+it('share what is bet, errors most; a limit has no part in it, and a dry run bets by itself', () => {
+  const limit: CheckPolicy = { ...rate, name: 'queue', rule: { kind: 'limit', max: 5 } };
+  const all = checksOf(withChecks(rate, limit, { ...rate, name: 'tried', dryRun: true }));
+  const parts = Object.fromEntries(all.map((check) => [check.name, partOf(check, all)]));
+  expect(parts).toMatchObject({ errorRate: 5 / 9, latency: 2 / 9, refusals: 2 / 9, tried: 1 });
+});
 
 describe("a check of the owner's", () => {
   it('on a rate rolls back when the canary is worse by more than the margin, and says the odds', () => {
