@@ -24,19 +24,23 @@ export function policiesFromFolder(folder: string): PoliciesPort {
             ]
           : [];
       const readings = await Promise.all(files.slice(0, limits.policiesMax).map(readPolicy));
+      const documents = new Map<string, Policy | null>();
       const byName = new Map<string, { file: string; policy: Policy }>();
       for (const reading of readings) {
+        documents.set(reading.file, null);
         if (reading.kind === 'invalid') {
           problems.push(...reading.problems);
           continue;
         }
         const { file, policy } = reading;
         const first = byName.get(policy.name);
-        if (first === undefined) byName.set(policy.name, { file, policy });
-        else
+        if (first === undefined) {
+          byName.set(policy.name, { file, policy });
+          documents.set(file, policy);
+        } else
           problems.push(`${file} metadata.name: ${first.file} is named "${policy.name}" already; rename one of them`);
       }
-      return { policies: [...byName.values()].map(({ policy }) => policy), problems };
+      return { policies: [...byName.values()].map(({ policy }) => policy), problems, documents };
     },
   };
 }

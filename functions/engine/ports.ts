@@ -118,8 +118,11 @@ export interface SchedulePort {
 }
 
 export interface PoliciesPort {
-  /** All valid policies; `problems` names each document that is not, with the reason. */
-  list(): Promise<{ policies: Policy[]; problems: string[] }>;
+  /**
+   * All valid policies; `problems` names each document that is not, with the reason. `documents`, where the port has any, are
+   * all of them by name: the policy, or null where it is not valid.
+   */
+  list(): Promise<{ policies: Policy[]; problems: string[]; documents?: ReadonlyMap<string, Policy | null> }>;
 }
 
 /** A stored document and the revision that a commit must name to replace it. */

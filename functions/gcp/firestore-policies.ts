@@ -15,9 +15,11 @@ export function firestorePolicies(clients: Pick<RecordClients, 'firestoreRest'>)
       // Not before: the question of a new process would wait until it is loaded.
       const { formatProblem, parsePolicy } = await import('../../machines/policy/document.ts');
       const policies: Policy[] = [];
+      const read = new Map<string, Policy | null>();
       const problems: string[] = [];
       for (const { id, value: yaml } of documents) {
         const where = `${policiesCollection}/${id}`;
+        read.set(id, null);
         if (typeof yaml !== 'string') {
           problems.push(
             `${where}: expected the policy's text in the field "yaml", got ${typeof yaml}; run terraform apply`,
@@ -25,10 +27,12 @@ export function firestorePolicies(clients: Pick<RecordClients, 'firestoreRest'>)
           continue;
         }
         const parsed = parsePolicy(yaml);
-        if (parsed.kind === 'ok') policies.push(parsed.policy);
-        else problems.push(...parsed.problems.map((problem) => formatProblem(where, problem)));
+        if (parsed.kind === 'ok') {
+          policies.push(parsed.policy);
+          read.set(id, parsed.policy);
+        } else problems.push(...parsed.problems.map((problem) => formatProblem(where, problem)));
       }
-      return { policies, problems };
+      return { policies, problems, documents: read };
     },
   };
 }

@@ -46,7 +46,8 @@ export function createBreaker(endpoint: string, now: Clock): () => Passage {
   }
 
   function count(reached: Reached, at: number): void {
-    if (at - state.windowAt >= limits.breakerWindowMs) Object.assign(state, { windowAt: at, failed: 0, total: 0 });
+    const isOver = at < state.windowAt || at - state.windowAt >= limits.breakerWindowMs;
+    if (isOver) Object.assign(state, { windowAt: at, failed: 0, total: 0 });
     state.total += 1;
     if (reached === 'reached') return;
     state.failed += 1;

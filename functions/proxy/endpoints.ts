@@ -32,9 +32,12 @@ interface Index {
   /** Those of all locations: the path need not be put together anew to be looked up. */
   byId: Map<string, ServedEndpoint[]>;
   byAlias: Map<string, ServedEndpoint>;
-  policies: readonly Policy[];
-  /** As the store tells them; what is wrong with which policy. */
+  /** By their names: what each says, or said last; null where that is not known. */
+  documents: ReadonlyMap<string, Policy | null>;
+  /** What is not understood of them. */
   problems: readonly string[];
+  /** The names of the policies that are from a former list. */
+  servedOn: readonly string[];
 }
 
 /** Keeps the policies' endpoints for `keepMs`; however many requests need a new list, one call reads it. */
@@ -45,7 +48,9 @@ export function createServedEndpoints(policies: PoliciesPort, now: Clock, keepMs
 
   async function read(): Promise<void> {
     try {
-      index = succeed(index, await policies.list());
+      const next = succeed(index, await policies.list());
+      tell(index, next);
+      index = next;
     } catch (error) {
       if (index === null) throw error;
       log('WARNING', 'The policies could not be read again; the proxy goes on with the list it has', {
@@ -74,19 +79,25 @@ export function createServedEndpoints(policies: PoliciesPort, now: Clock, keepMs
 }
 
 /**
- * The new list. While a policy in it is not understood (a slip, or one for a newer version), what the old list has and the new
- * one lacks stays: an endpoint that serves must not be lost by a word in its policy.
+ * The new list. A document that is not understood any more (a slip, or one for a newer version) stands for what it said last:
+ * an endpoint that serves must not be lost by a word in its policy.
  */
-function succeed(old: Index | null, { policies, problems }: Awaited<ReturnType<PoliciesPort['list']>>): Index {
+function succeed(old: Index | null, list: Awaited<ReturnType<PoliciesPort['list']>>): Index {
+  const { policies, problems, documents = new Map<string, Policy | null>() } = list;
   const names = new Set(policies.map(({ name }) => name));
-  const kept = problems.length === 0 || old === null ? [] : old.policies.filter(({ name }) => !names.has(name));
-  if (problems.length > 0 && problems.join('\n') !== old?.problems.join('\n')) {
-    log('ERROR', 'The proxy does not understand all policies; what the last list has beyond these is served on', {
-      problems: problems.slice(0, limits.problemsMax),
-      servedOn: kept.map(({ name }) => name).slice(0, limits.problemsMax),
-    });
-  }
-  return indexed([...policies, ...kept], problems);
+  const said = new Map([...documents].map(([id, policy]) => [id, policy ?? old?.documents.get(id) ?? null]));
+  const kept = [...said.values()].filter((policy) => policy !== null).filter(({ name }) => !names.has(name));
+  const servedOn = kept.map(({ name }) => name);
+  return { ...indexed([...policies, ...kept]), documents: said, problems, servedOn };
+}
+
+function tell(old: Index | null, { problems, servedOn }: Index): void {
+  const isNews = JSON.stringify([problems, servedOn]) !== JSON.stringify([old?.problems, old?.servedOn]);
+  if (problems.length === 0 || !isNews) return;
+  log('ERROR', 'The proxy does not understand all policies; what these documents said last is served on', {
+    problems: problems.slice(0, limits.problemsMax),
+    servedOn: servedOn.slice(0, limits.problemsMax),
+  });
 }
 
 function lookUp(index: Index, path: Exclude<ProxyPath, { kind: 'openapi' }>): ServedEndpoint | null {
@@ -94,15 +105,16 @@ function lookUp(index: Index, path: Exclude<ProxyPath, { kind: 'openapi' }>): Se
   return index.byId.get(path.id)?.find(({ name }) => name.location === path.location) ?? null;
 }
 
-function indexed(policies: readonly Policy[], problems: readonly string[]): Index {
-  const index: Index = { byId: new Map(), byAlias: new Map(), policies, problems };
+function indexed(policies: readonly Policy[]): Pick<Index, 'byId' | 'byAlias'> {
+  const byId = new Map<string, ServedEndpoint[]>();
+  const byAlias = new Map<string, ServedEndpoint>();
   for (const policy of policies) {
     const name = parseEndpointName(policy.endpoint);
     if (name === null) continue;
     const served = { policy, endpoint: policy.endpoint, name };
     // Of policies that name the same one, the first is found.
-    index.byId.set(name.id, [...(index.byId.get(name.id) ?? []), served]);
-    if (!index.byAlias.has(policy.name)) index.byAlias.set(policy.name, served);
+    byId.set(name.id, [...(byId.get(name.id) ?? []), served]);
+    if (!byAlias.has(policy.name)) byAlias.set(policy.name, served);
   }
-  return index;
+  return { byId, byAlias };
 }

@@ -10,8 +10,8 @@ export interface TraceContext {
 }
 
 const w3c = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})$/;
-/** `TRACE_ID/SPAN_ID;o=OPTIONS`, whose span is a decimal number; W3C has no word for one of 0. */
-const google = /^(?!0{32})([\da-f]{32})\/(?!0+(?:;|$))(\d{1,20})(?:;o=(\d))?$/;
+/** `TRACE_ID/SPAN_ID;o=OPTIONS`, whose span is a decimal number. */
+const google = /^(?!0{32})([\da-f]{32})\/(\d{1,20})(?:;o=(\d))?$/;
 
 /** Null where a request is in no trace, or says so in words that nobody would understand. */
 export function traceContextOf(headers: IncomingHttpHeaders): TraceContext | null {
@@ -20,12 +20,10 @@ export function traceContextOf(headers: IncomingHttpHeaders): TraceContext | nul
   if (traceId !== undefined && spanId !== undefined)
     return { traceId, spanId, isSampled: (Number.parseInt(flags, 16) & 1) === 1 };
   const [, trace, span = '0', options] = google.exec(headers['x-cloud-trace-context']?.toString() ?? '') ?? [];
-  if (trace === undefined) return null;
-  return {
-    traceId: trace,
-    spanId: BigInt.asUintN(64, BigInt(span)).toString(16).padStart(16, '0'),
-    isSampled: options === '1',
-  };
+  const number = BigInt.asUintN(64, BigInt(span));
+  // W3C has no word for a span of 0.
+  if (trace === undefined || number === 0n) return null;
+  return { traceId: trace, spanId: number.toString(16).padStart(16, '0'), isSampled: options === '1' };
 }
 
 /** As W3C's header has it. */

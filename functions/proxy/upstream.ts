@@ -1,4 +1,5 @@
 /** Where does a prediction go, and with whose credentials? Vertex's regional host, or the local emulator. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'undici';
 import { z } from 'zod';
 import { endpointKey, type ResourceName } from '../../machines/rollout/resource-name.ts';
@@ -96,30 +97,36 @@ const tokenKeepMsMax = 240_000;
 
 /**
  * Makes the source of access tokens, from the service account the function runs as. The library, loaded at the first call,
- * is asked once a minute; while it has none, the last token goes on. Rejects when there are no credentials, or not in time.
+ * is asked once a minute; while it has none, or takes long, the last token goes on. Rejects when there are no credentials, or not in time.
  */
 export function googleAccessTokens(now: Clock): AccessTokens {
   let auth: Promise<{ getAccessToken(): Promise<string | null | undefined> }> | null = null;
   let kept = { token: '', at: Number.NEGATIVE_INFINITY };
+  let fetching: { token: Promise<string>; patience: Promise<void> } | null = null;
 
   async function fetchToken(): Promise<string> {
-    auth ??= import('google-auth-library').then(
-      ({ GoogleAuth }) => new GoogleAuth({ scopes: ['https://www.googleapis.com/auth/cloud-platform'] }),
-    );
-    const token = await inTime((await auth).getAccessToken());
-    if (!token) throw new Error('Google gave no access token; run the proxy as a service account that may predict');
-    kept = { token, at: now() };
-    return token;
+    try {
+      auth ??= import('google-auth-library').then(
+        ({ GoogleAuth }) => new GoogleAuth({ scopes: ['https://www.googleapis.com/auth/cloud-platform'] }),
+      );
+      const token = await inTime((await auth).getAccessToken());
+      if (!token) throw new Error('Google gave no access token; run the proxy as a service account that may predict');
+      kept = { token, at: now() };
+      return token;
+    } finally {
+      fetching = null;
+    }
   }
 
   return () => {
     const ageMs = now() - kept.at;
     // A clock that was set back says nothing of its age.
     if (ageMs >= 0 && ageMs < tokenKeepMs) return kept.token;
-    return fetchToken().catch((error: unknown) => {
-      if (ageMs < 0 || ageMs >= tokenKeepMsMax) throw error;
-      return kept.token;
-    });
+    fetching ??= { token: fetchToken(), patience: sleep(limits.tokenPatienceMs, undefined, { ref: false }) };
+    const { token, patience } = fetching;
+    if (ageMs < 0 || ageMs >= tokenKeepMsMax) return token;
+    const last = (): string => kept.token;
+    return Promise.race([token, patience.then(last)]).catch(last);
   };
 }
 

@@ -102,7 +102,8 @@ function term(p: number, q: number): number {
   return p === 0 ? 0 : p * Math.log(p / q);
 }
 
-function logAdd(a: number, b: number): number {
+/** ln(e^a + e^b). */
+export function logAdd(a: number, b: number): number {
   const [high, low] = a > b ? [a, b] : [b, a];
   return high + Math.log1p(Math.exp(low - high));
 }

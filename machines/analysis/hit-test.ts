@@ -8,6 +8,7 @@
  * test/bench: the bar and r, because they rest on an estimate of stable's rate; and that bursts are covered by the division.
  */
 import { z } from 'zod';
+import { nth } from '../nth.ts';
 import {
   addToBaseline,
   type Baseline,
@@ -20,7 +21,7 @@ import {
   overdispersion,
   pastRate,
 } from './baseline.ts';
-import { alternatives, type Count, carryOn, logWeighted, rateGain, splitGain, startWeight } from './evalue.ts';
+import { alternatives, type Count, carryOn, logAdd, logWeighted, rateGain, splitGain, startWeight } from './evalue.ts';
 
 const logsSchema = z.array(z.number());
 
@@ -90,11 +91,11 @@ const ratioMax = 50;
 /** A bar of 0 would make the first hit a proof. */
 const barMin = 1e-5;
 /**
- * What a minute may prove, in nats: a burst that only the canary meets is over in the next. Windows shorter than a minute
- * draw on a store that fills at that pace. It is a little less than a proof takes of the default α, whatever part of all bets
- * is on this test: what is as bad as can be is proven some five seconds after the store is empty. And up to twice as large
- * where the canary is hit so often that a burst would not explain it. Divided by the overdispersion: where stable has bursts,
- * so has the canary.
+ * What a minute may prove, in nats, by all tests that are judged together: a burst that only the canary meets is over in the
+ * next. Windows shorter than a minute draw on a store that fills at that pace. It is a little less than a proof takes of the
+ * default α: what is as bad as can be is proven some five seconds after the store is empty. And up to twice as large where the
+ * canary is hit so often that a burst would not explain it. Divided by the overdispersion: where stable has bursts, so has
+ * the canary.
  */
 const minuteGainMax = 4;
 const storeMax = Math.log(100) - 0.2;
@@ -120,8 +121,43 @@ const marginMin = 0.0005;
 /** The rate tells sooner that the canary is good; the split tells it also in an outage. */
 const splitPart = 0.25;
 
-/** Adds one window. @param part of all that is bet, what is bet on this test: 1 where it is the only one */
-export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allowance: Allowance, part = 1): HitTest {
+/** What one test is told of a window, and what part of all that is bet is bet on it; all parts together are 1 at most. */
+export interface Told {
+  test: HitTest;
+  pair: Pair;
+  allowance: Allowance;
+  part: number;
+}
+
+/** Adds one window to a test that is judged by itself. */
+export function addWindow(test: HitTest, pair: Pair, allowance: Allowance): HitTest {
+  return nth(addWindows([{ test, pair, allowance, part: 1 }]), 0);
+}
+
+/** Adds the same window to tests that are judged together, in their order. */
+export function addWindows(told: readonly Told[]): HitTest[] {
+  const grown = told.map(grow);
+  const beside = grown.filter(({ isAlone }) => !isAlone);
+  const { over, spent } = beside.length === 0 ? { over: 0, spent: 0 } : beyondStore(beside);
+  const held = (log: number): number => log - over;
+  return grown.map(({ after, isAlone }) =>
+    isAlone ? { ...after, spent: 0 } : { ...after, split: after.split.map(held), bar: after.bar.map(held), spent },
+  );
+}
+
+interface Grown extends Told {
+  /** With all that the window says. */
+  after: HitTest;
+  /** Of a start just before the window. */
+  weight: number;
+  /** The overdispersion. */
+  spread: number;
+  /** Has stable nobody left? Then patience is what bounds a short time. */
+  isAlone: boolean;
+}
+
+function grow({ test, pair, allowance, part }: Told): Grown {
+  const { canary, stable, seconds } = pair;
   const { baseline } = test;
   const weight = startWeight(test.seconds, seconds);
   const ratio = ratioFor(baseline, allowance);
@@ -130,8 +166,8 @@ export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allo
   const isAlone = aloneTrials >= aloneTrialsMin;
   const high = isAlone ? barFactorAlone * longRate(baseline) : barFactor * highRate(baseline, stable);
   const bar = clamp(allowedRate(high, allowance), barMin, 0.99);
-  const after = addToBaseline(baseline, stable, seconds);
-  const known = pastRate(after);
+  const told = addToBaseline(baseline, stable, seconds);
+  const known = pastRate(told);
   const isTelling = isAlone || !isUpset(baseline, stable, allowedRate(pastRate(baseline), allowance));
   const grid = excessGrid(allowance.margin);
   const splitGains = alternatives.map(({ factor }) => splitGain(canary, stable, ratio, factor) / spread);
@@ -140,13 +176,11 @@ export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allo
   const beyondBurst = Math.max(0, sinceMinute + rateGain(canary, Math.max(bar, burstRate), 2));
   const most = isAlone ? gainAlone(weight, seconds) : Number.POSITIVE_INFINITY;
   const capped = (gain: number): number => Math.min(most, gain);
-  const worse = {
+  const after: HitTest = {
+    seconds: test.seconds + seconds,
     split: carryOn(test.split, splitGains.map(capped), weight),
     bar: carryOn(test.bar, barGains.map(capped), weight),
-  };
-  return {
-    seconds: test.seconds + seconds,
-    ...(isAlone ? { ...worse, spent: 0 } : held(test, worse, { weight, seconds, spread, beyondBurst, part })),
+    spent: test.spent,
     beyondBurst,
     betterSplit: carryOn(
       test.betterSplit,
@@ -163,41 +197,42 @@ export function addWindow(test: HitTest, { canary, stable, seconds }: Pair, allo
     ),
     aloneTrials,
     alone: isAlone ? carryOn(test.alone, barGains, seconds / 60) : [],
-    baseline: after,
+    baseline: told,
   };
+  return { test, pair, allowance, part, after, weight, spread, isAlone };
 }
 
-type Worse = Pick<HitTest, 'split' | 'bar'>;
-
-interface Pace {
-  weight: number;
-  seconds: number;
-  spread: number;
-  /** Evidence of the last minute that this is more than a burst. */
-  beyondBurst: number;
-  part: number;
-}
-
-/** Takes from all alike what the window proves beyond what is left in the store: a mean that is lowered stays below 1. */
-function held(
-  test: HitTest,
-  worse: Worse,
-  { weight, seconds, spread, beyondBurst, part }: Pace,
-): Worse & { spent: number } {
-  const beyondClump = Math.max(0, beyondBurst - clumpGain);
-  const atOnce = storeMax - Math.log(part);
-  const store = seconds < 60 ? atOnce + Math.min(storeMaxBeyondBurst, beyondClump) : minuteGainMax;
+/**
+ * What the window proves beyond what is left in the store, to be taken from all alike: a mean that is lowered stays below 1.
+ * It is the weighted mean of the tests that is held, for that is what a proof is made of: one burst that is an error and slow
+ * counts once. How much is left goes by the test that says most.
+ */
+function beyondStore(grown: readonly Grown[]): { over: number; spent: number } {
+  const parts = grown.map(({ after, part }) => ({ log: worseLog(after), weight: part }));
+  const said = parts.map(({ log, weight }) => log + Math.log(weight));
+  const { after, spread, pair } = nth(grown, said.indexOf(Math.max(...said)));
+  const { seconds } = pair;
+  const beyondClump = Math.max(0, after.beyondBurst - clumpGain);
+  const store = seconds < 60 ? storeMax + Math.min(storeMaxBeyondBurst, beyondClump) : minuteGainMax;
   const paced = (minuteGainMax * seconds) / 60 / spread;
-  const spent = Math.max(0, test.spent - paced);
+  const spent = Math.max(0, Math.max(...grown.map(({ test }) => test.spent)) - paced);
   const left = Math.max(paced, store / spread - spent);
-  const before = test.bar.length === 0 ? 0 : Math.exp(worseLog(test));
-  const growth = worseLog(worse) - Math.log(before + weight);
-  const over = Math.max(0, growth - left);
-  return {
-    split: worse.split.map((log) => log - over),
-    bar: worse.bar.map((log) => log - over),
-    spent: Math.max(0, spent + growth - over),
-  };
+  // What is bet on tests that are not among these stays as it was.
+  const idle = Math.max(0, 1 - grown.reduce((sum, { part }) => sum + part, 0));
+  const others = idle < 1e-9 ? [] : [{ log: 0, weight: idle }];
+  const before = logWeighted([
+    ...grown.map(({ test, weight, part }) => ({ log: started(test, weight), weight: part })),
+    ...others,
+  ]);
+  const most = left + before + Math.log1p(-idle * Math.exp(-left - before));
+  const over = Math.max(0, logWeighted(parts) - most);
+  const growth = logWeighted([...parts.map(({ log, weight }) => ({ log: log - over, weight })), ...others]) - before;
+  return { over, spent: Math.max(0, spent + growth) };
+}
+
+/** With what is bet on a start just now. */
+function started(test: HitTest, weight: number): number {
+  return test.bar.length === 0 ? Math.log(weight) : logAdd(worseLog(test), Math.log(weight));
 }
 
 /** Adds a window from before the rollout, in which there was no canary. */
@@ -206,7 +241,7 @@ export function addPast(test: HitTest, stable: Count, seconds: number): HitTest 
 }
 
 /** The logarithm of the e-value that the canary is hit more often than allowed. 0 before the first window. */
-export function worseLog({ split, bar }: Worse): number {
+export function worseLog({ split, bar }: Pick<HitTest, 'split' | 'bar'>): number {
   if (bar.length === 0) return 0;
   const parts = alternatives.flatMap(({ weight }, i) => [
     { log: split[i] ?? 0, weight: weight / 2 },

@@ -21,7 +21,7 @@ import {
   type VariantCounts,
   variantCountsSchema,
 } from './evidence.ts';
-import { addPast, addWindow, hitTestSchema, noHitTest } from './hit-test.ts';
+import { addPast, addWindows, hitTestSchema, noHitTest, type Told } from './hit-test.ts';
 
 const coveredSchema = z.strictObject({
   /** From the beginning of the earliest window to the end of the latest. */
@@ -117,15 +117,26 @@ function withoutStep(tally: Tally): Tally {
 }
 
 export function sourceOf(evidence: Evidence): Source {
-  return evidence.source === 'monitoring' ? 'monitoring' : 'proxy';
+  return isProxy(evidence.source) ? 'proxy' : 'monitoring';
 }
 
 /** How much is remembered, so that a copy of a window is known as one. */
 export interface Memory {
   /** Windows per source. What began before the oldest of so many cannot be told from a copy, and is not counted. */
   windowsMax: number;
+  /** Of all proxies, about: the more there are, the fewer of each. */
+  windowsInAllMax: number;
   /** Proxies at once; see `forgottenAt`. */
   sourcesMax: number;
+}
+
+const isProxy = (source: string): boolean => source !== 'monitoring';
+
+/** How many windows of a source are remembered. Within a step never more than before, so whatever was let go is too old. */
+function windowsOf(source: string, covered: TallyState['covered'], memory: Memory): number {
+  if (!isProxy(source)) return memory.windowsMax;
+  const proxies = Object.keys(covered).filter(isProxy).length + (source in covered ? 0 : 1);
+  return Math.max(2, Math.min(memory.windowsMax, Math.floor(memory.windowsInAllMax / proxies)));
 }
 
 /** Why the evidence must not be counted, as a sentence; null when it must. Before the first share, Monitoring tells of stable. */
@@ -140,7 +151,8 @@ export function refusal(state: TallyState, evidence: Evidence, memory: Memory): 
   const covered = state.covered[source];
   if (covered === undefined) return null;
   if (covered.starts.includes(window.fromAt)) return 'the window was counted before';
-  const isTooOld = covered.starts.length >= memory.windowsMax && window.fromAt < nth(covered.starts, 0);
+  const isFull = covered.starts.length >= windowsOf(source, state.covered, memory);
+  const isTooOld = isFull && window.fromAt < nth(covered.starts, 0);
   return isTooOld ? 'the window is too old to be told from a copy' : null;
 }
 
@@ -226,20 +238,28 @@ export function errorsOf({ errors, requests }: VariantCounts): Count {
 function tested(before: Tally, seen: Counts, window: EvidenceWindow, policy: AnalysisPolicy): Tally['checks'] {
   const checks = { ...before.checks };
   const all = checksOf(policy);
+  const told: (Told & { check: Check; above: number | null })[] = [];
   for (const check of all) {
+    const { rule } = check;
     const running = runningOf(before, check);
-    if (check.rule.kind === 'limit') checks[check.name] = { ...running, latest: newer(running, check, seen, window) };
-    if (check.rule.kind !== 'rate' && check.rule.kind !== 'quantile') continue;
+    if (rule.kind === 'limit') checks[check.name] = { ...running, latest: newer(running, check, seen, window) };
+    if (rule.kind !== 'rate' && rule.kind !== 'quantile') continue;
     const above = running.above ?? boundOf(check, addCounts(before.rollout.stable, seen.stable), policy);
-    if (check.rule.kind === 'quantile' && above === null) continue;
+    if (rule.kind === 'quantile' && above === null) continue;
     const [canary, stable] = [countOf(check, seen.canary, above), countOf(check, seen.stable, above)];
     if (canary.trials + stable.trials === 0) continue;
     const pair = { canary, stable, seconds: secondsOf(window) };
-    checks[check.name] = {
-      ...running,
-      above,
-      hits: addWindow(running.hits, pair, allowanceOf(check.rule), partOf(check, all)),
-    };
+    told.push({ check, above, test: running.hits, pair, allowance: allowanceOf(rule), part: partOf(check, all) });
+  }
+  // What is judged by itself is told by itself.
+  for (const group of [
+    told.filter(({ check }) => !check.isDryRun),
+    ...told.filter(({ check }) => check.isDryRun).map((one) => [one]),
+  ]) {
+    for (const [i, hits] of addWindows(group).entries()) {
+      const { check, above } = nth(group, i);
+      checks[check.name] = { ...runningOf(before, check), above, hits };
+    }
   }
   return checks;
 }
@@ -291,9 +311,9 @@ function remember(
   { source, window }: Evidence,
   memory: Memory,
 ): Pick<TallyState, 'covered' | 'forgottenAt'> {
-  const covered = { ...before, [source]: cover(before[source], window, memory) };
-  const others = Object.entries(before).filter(([id]) => id !== source && id !== 'monitoring');
-  if (source in before || others.length < memory.sourcesMax) return { covered, forgottenAt };
+  const covered = { ...before, [source]: cover(before[source], window, windowsOf(source, before, memory)) };
+  const others = Object.entries(before).filter(([id]) => isProxy(id));
+  if (!isProxy(source) || source in before || others.length < memory.sourcesMax) return { covered, forgottenAt };
   const [id, { starts }] = nth(
     others.toSorted(([, a], [, b]) => a.toAt - b.toAt),
     0,
@@ -302,7 +322,7 @@ function remember(
   return { covered: kept, forgottenAt: Math.max(forgottenAt ?? 0, nth(starts, starts.length - 1)) };
 }
 
-function cover(before: Covered | undefined, { fromAt, toAt }: EvidenceWindow, memory: Memory): Covered {
-  const starts = [...(before?.starts ?? []), fromAt].toSorted((a, b) => a - b).slice(-memory.windowsMax);
+function cover(before: Covered | undefined, { fromAt, toAt }: EvidenceWindow, windowsMax: number): Covered {
+  const starts = [...(before?.starts ?? []), fromAt].toSorted((a, b) => a - b).slice(-windowsMax);
   return { fromAt: Math.min(before?.fromAt ?? fromAt, fromAt), toAt: Math.max(before?.toAt ?? toAt, toAt), starts };
 }

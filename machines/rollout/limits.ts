@@ -22,10 +22,12 @@ export const machineLimits = {
   attemptedMax: 8,
   /** Windows remembered per source: at one in five seconds, what comes within some minutes is still counted once. */
   windowsMax: 32,
+  /** And of all proxies together, which then share it evenly: they must fit into one document. */
+  windowsInAllMax: 2048,
   /** Periods read at once: three hours of minutes. What is older, after a long silence or before the first share, is let go. */
   periodsMax: 180,
-  /** Sources of evidence per step: instances of the proxy. With their windows they must fit into one document. */
-  sourcesMax: 64,
+  /** Instances of the proxy that are remembered at once, in one step. */
+  sourcesMax: 256,
   /** Ended rollouts remembered per endpoint, so that a version is not started again by a late copy of its blessing. */
   historyMax: 50,
   /** Notifications that wait for the bus; beyond it the oldest go, which the journal still tells. */

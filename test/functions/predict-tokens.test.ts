@@ -233,6 +233,7 @@ describe('tokens', () => {
     expect((await send(token)).status).toBe(200);
     // Both were answered while the one fetch was under way.
     expect(fetches).toBe(2);
+    expect(logged.join('')).not.toContain('cannot be fetched');
     never.resolve('{}');
   });
 

@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { PermanentError } from '../../../functions/engine/errors.ts';
 import { limits } from '../../../functions/engine/limits.ts';
@@ -40,8 +40,15 @@ test('a bad file is named with its line, and hides no good one', async () => {
   await put('bad.yaml', policy('bad').replace('match', 'mach'));
   await put('huge.yaml', 'x'.repeat(70_000));
   await mkdir(join(folder, 'folder.yaml'));
-  const { policies, problems } = await policiesFromFolder(folder).list();
+  const { policies, problems, documents } = await policiesFromFolder(folder).list();
   expect(policies.map(({ name }) => name)).toEqual(['a']);
+  const read = [...(documents ?? [])].map(([file, one]) => [basename(file), one?.name ?? null]);
+  expect(read).toEqual([
+    ['a.yaml', 'a'],
+    ['bad.yaml', null],
+    ['folder.yaml', null],
+    ['huge.yaml', null],
+  ]);
   expect(problems.join('\n')).toContain(`${join(folder, 'bad.yaml')}:4:9 spec.mach: `);
   expect(problems.join('\n')).toContain('huge.yaml: expected at most 32768 bytes, got 70000');
   expect(problems.join('\n')).toContain('folder.yaml: expected a file');

@@ -30,7 +30,7 @@ withFirestoreEmulator('policies in Firestore', (emulator) => {
 
   test('valid documents are policies; of the others each is named with its problem', async () => {
     const policies = firestorePolicies(clients);
-    expect(await policies.list()).toEqual({ policies: [], problems: [] });
+    expect(await policies.list()).toEqual({ policies: [], problems: [], documents: new Map() });
 
     const collection = (await clients.firestore()).collection('rollout-policies');
     await collection.doc('delays').set({ yaml: delays });
@@ -39,6 +39,11 @@ withFirestoreEmulator('policies in Firestore', (emulator) => {
 
     const listed = await policies.list();
     expect(listed.policies.map((policy) => policy.name)).toEqual(['delays']);
+    expect([...(listed.documents ?? [])]).toEqual([
+      ['delays', listed.policies[0]],
+      ['misspelt', null],
+      ['without', null],
+    ]);
     expect(listed.problems).toEqual(
       expect.arrayContaining([
         expect.stringMatching(/misspelt.*:\d+:\d+.*endpiont/s),

@@ -13,20 +13,29 @@ const alias = (name: string) => ({ kind: 'alias', alias: name, verb: 'predict' }
 function startList(): {
   find: (path: ReturnType<typeof alias>) => ServedEndpoint | null | Promise<ServedEndpoint | null>;
   isWhole: () => boolean;
+  documents: [string, Policy | null][];
   problems: string[];
   calls: PromiseWithResolvers<Policy[]>[];
   clock: { now: number };
 } {
   const calls: PromiseWithResolvers<Policy[]>[] = [];
+  const documents: [string, Policy | null][] = [];
   const problems: string[] = [];
   const clock = { now: 0 };
   const list = async () => {
     const call = Promise.withResolvers<Policy[]>();
     calls.push(call);
-    return { policies: await call.promise, problems: [...problems] };
+    return { policies: await call.promise, problems: [...problems], documents: new Map(documents) };
   };
   const served = createServedEndpoints({ list }, () => clock.now, 30_000);
-  return { find: (path) => served.find(path, clock.now), isWhole: () => served.isWhole(), problems, calls, clock };
+  return {
+    find: (path) => served.find(path, clock.now),
+    isWhole: () => served.isWhole(),
+    documents,
+    problems,
+    calls,
+    clock,
+  };
 }
 
 async function startWith(policies: Policy[]): Promise<ReturnType<typeof startList>> {
@@ -79,31 +88,36 @@ describe('the list of endpoints', () => {
     expect(await find(alias('delays'))).toBeNull();
   });
 
-  it('serves on what a policy named that is not understood any more, and says so once', async () => {
-    const { find, isWhole, problems, calls, clock } = await startWith([delays, other]);
-    expect(isWhole()).toBe(true);
-    problems.push('delays: spec.strategy: expected one of canary');
-    for (const [i, renewed] of [[other], [], [delays]].entries()) {
+  it('serves on what a document said that is not understood any more, and not what a document said that is gone', async () => {
+    const third: Policy = { ...other, name: 'third' };
+    const started = await startWith([delays, other, third]);
+    const { find, isWhole, documents, problems, calls, clock } = started;
+    const names = ['delays', 'other', 'third'];
+    const renew = async (...policies: Policy[]): Promise<string[]> => {
       clock.now += 30_000;
       const missing = find(alias('nobody'));
-      calls[i + 1]?.resolve(renewed);
+      calls.at(-1)?.resolve(policies);
       expect(await missing).toBeNull();
-      expect([await find(alias('delays')), await find(alias('other'))]).not.toContain(null);
-      expect(isWhole()).toBe(false);
-    }
-    expect(logged.filter((line) => line.includes('does not understand all policies'))).toHaveLength(1);
-    expect(logged.join('')).toContain('expected one of canary');
+      return names.filter((name) => find(alias(name)) !== null);
+    };
+    documents.push(['a', delays], ['b', other], ['c', third]);
+    expect(await renew(delays, other, third)).toEqual(names);
+    expect(isWhole()).toBe(true);
+    documents[0] = ['a', null];
+    problems.push('a: spec.strategy: expected one of canary');
+    expect(await renew(other, third)).toEqual(names);
+    documents.pop();
+    expect(await renew(other)).toEqual(['delays', 'other']);
+    expect(await renew(other)).toEqual(['delays', 'other']);
+    expect(isWhole()).toBe(false);
+    documents.pop();
+    expect(await renew()).toEqual(['delays']);
+    const told = logged.filter((line) => line.includes('does not understand all policies'));
+    expect(told).toEqual([expect.stringContaining('"servedOn":["delays"]')]);
+    documents[0] = ['a', { ...delays, name: 'other' }];
     problems.length = 0;
-    clock.now += 30_000;
-    const missing = find(alias('other'));
-    calls[4]?.resolve([delays]);
-    await missing;
-    clock.now += 1;
-    expect([await find(alias('delays')), await find(alias('other')), isWhole()]).toEqual([
-      expect.anything(),
-      null,
-      true,
-    ]);
+    expect(await renew({ ...delays, name: 'other' })).toEqual(['other']);
+    expect(isWhole()).toBe(true);
   });
 
   it('stays as it is when the new one cannot be read, and is not asked for at every request', async () => {

@@ -54,6 +54,29 @@ it('a token goes on for as long as it is surely good while no other can be had',
   await expect(accessToken()).rejects.toThrow(/Not Found/);
 });
 
+it('a token goes on while the next one is long in coming', async () => {
+  const never = Promise.withResolvers<void>();
+  let fetched = 0;
+  await using metadata = await listen((request, response) => {
+    if (request.url?.includes('/token')) fetched += 1;
+    response.writeHead(200, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
+    const end = (): void => {
+      response.end(JSON.stringify({ access_token: `ya29.${fetched}`, expires_in: 250, token_type: 'Bearer' }));
+    };
+    if (fetched > 1) void never.promise.then(end);
+    else end();
+  });
+  runBeside(metadata);
+  let at = 0;
+  const accessToken = googleAccessTokens(() => at);
+  expect(await accessToken()).toBe('ya29.1');
+  at = 60_000;
+  expect(await Promise.all([accessToken(), accessToken()])).toEqual(['ya29.1', 'ya29.1']);
+  expect(fetched).toBe(2);
+  never.resolve();
+  await vi.waitFor(async () => expect(await accessToken()).toBe('ya29.2'));
+});
+
 it('without credentials it rejects, and goes on trying', async () => {
   let isDown = true;
   await using metadata = await listen((_request, response) => {

@@ -3,7 +3,7 @@ import { checksOf, partOf } from '../../../machines/analysis/checks.ts';
 import type { Signals, VariantCounts } from '../../../machines/analysis/evidence.ts';
 import type { Question } from '../../../machines/analysis/fitness.ts';
 import { judge } from '../../../machines/analysis/judge.ts';
-import { numbersOf } from '../../../machines/analysis/proof.ts';
+import { numbersOf, provenWorse } from '../../../machines/analysis/proof.ts';
 import { seen as sentenceOf } from '../../../machines/analysis/said.ts';
 import { addEvidence, beginStep, emptyTally, type TallyState } from '../../../machines/analysis/tally.ts';
 import type { Verdict } from '../../../machines/analysis/verdict.ts';
@@ -13,7 +13,7 @@ import { policyOf } from '../rollout/life.ts';
 const plain = policyOf('  analysis: { metricLag: 180s, minRequests: 50 }\n').analysis;
 const question: Question = { at: 1e7, percent: 25, nextPercent: 50, maxExcessErrors: 200 };
 const roles = { canaryId: 'c', stableIds: ['s'] };
-const windows = { windowsMax: 32, sourcesMax: 8 };
+const windows = { windowsMax: 32, windowsInAllMax: 2048, sourcesMax: 8 };
 const minute = 60_000;
 
 const filter: CheckPolicy['from'] = { kind: 'filter', filter: 'metric.type="custom.googleapis.com/x"', of: null };
@@ -74,6 +74,42 @@ it('share what is bet, errors most; a limit has no part in it, and a dry run bet
   const parts = Object.fromEntries(all.map((check) => [check.name, partOf(check, all)]));
   expect(parts).toMatchObject({ errorRate: 5 / 9, latency: 2 / 9, refusals: 2 / 9, tried: 1 });
 });
+
+/** Five seconds of a proxy: so many of the canary's requests failed, were slow, and are hits of each check by rate. */
+function burst(policy: AnalysisPolicy, bad: number, of: number, times = 1): TallyState {
+  const seen = (all: number, wrong: number): VariantCounts => ({
+    requests: all,
+    errors: wrong,
+    latencyMs: { bounds: [10, 20, 50], counts: [0, all - wrong, 0, wrong] },
+    signals: Object.fromEntries(policy.checks.map(({ name }) => [name, { hits: wrong, trials: all }])),
+  });
+  let state = lived(policy, { canary: {}, stable: hits(12, 900), minutes: 0 });
+  for (let i = 0; i < times; i += 1) {
+    const window = { fromAt: 60 * minute + i * 5000, toAt: 60 * minute + (i + 1) * 5000 };
+    const evidence = { source: 'proxy a', window, variants: { c: seen(of, bad), s: seen(1900, 19) } };
+    state = addEvidence(state, evidence, roles, windows, policy);
+  }
+  return state;
+}
+
+it.for([[], [rate], [rate, { ...rate, name: 'second' }, { ...rate, name: 'third' }]])(
+  'count a burst once, however many of them it hits: with %j too it proves nothing at once, and does when it goes on',
+  (own) => {
+    const policy = withChecks(...own);
+    for (const [bad, of] of [
+      [4, 4],
+      [4, 5],
+      [4, 12],
+      [12, 50],
+      [30, 200],
+    ] as const) {
+      expect(provenWorse(burst(policy, bad, of), 'proxy', checksOf(policy), policy), `${bad} of ${of}`).toBeNull();
+      expect(provenWorse(burst(policy, bad, of, 12), 'proxy', checksOf(policy), policy)).not.toBeNull();
+    }
+    const once = burst(policy, 30, 200, 3);
+    expect(provenWorse(once, 'proxy', checksOf(policy), policy)).not.toBeNull();
+  },
+);
 
 describe("a check of the owner's", () => {
   it('on a rate rolls back when the canary is worse by more than the margin, and says the odds', () => {

@@ -87,7 +87,7 @@ function verdictsOn({
       state,
       evidence,
       { canaryId: 'c', stableIds: ['s'] },
-      { windowsMax: 32, sourcesMax: 8 },
+      { windowsMax: 32, windowsInAllMax: 2048, sourcesMax: 8 },
       policy,
     );
     at += minute;

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   addPast,
   addWindow,
+  addWindows,
   allowedRate,
   excessAtMost,
   excessGrid,
@@ -60,15 +61,32 @@ describe('evidence that the canary is worse', () => {
     expect(burst(12, pair([25, 50], [0, 50], 5))).toBeLessThan(2 * 5 + 4 + starts);
   });
 
-  it('proves in short windows as much more at once as is bet on other tests, so that these do not slow it down', () => {
+  it('proves in a short time no more by two tests that a burst hits alike, and no less by one of two', () => {
     const bad = pair([30, 200], [0, 1900], 5);
-    const alone = addWindow(known, bad, allowance);
-    const oneOfTwo = addWindow(known, bad, allowance, 0.5);
-    expect(worseLog(oneOfTwo) - worseLog(alone)).toBeCloseTo(Math.log(2));
-    expect(worseLog(alone)).toBeLessThan(proof);
-    expect(worseLog(after(alone, 2, bad))).toBeGreaterThan(proof);
-    const inAMinute = (part: number) => worseLog(addWindow(known, { ...bad, seconds: 60 }, allowance, part));
-    expect(inAMinute(0.5)).toBe(inAMinute(1));
+    const told = { test: known, pair: bad, allowance, part: 0.5 };
+    const proven = (tests: HitTest[]) => Math.log(tests.reduce((sum, test) => sum + 0.5 * Math.exp(worseLog(test)), 0));
+    const alone = worseLog(addWindow(known, bad, allowance));
+    expect(alone).toBeLessThan(proof);
+    expect(proven(addWindows([told, told]))).toBeCloseTo(alone);
+    const good = { ...told, pair: pair([1, 200], [19, 1900], 5) };
+    const [ofTwo, other] = addWindows([told, good]);
+    expect(proven([ofTwo ?? noHitTest, other ?? noHitTest])).toBeCloseTo(alone, 1);
+    expect(worseLog(ofTwo ?? noHitTest)).toBeCloseTo(alone + Math.log(2), 1);
+    expect(worseLog(after(addWindow(known, bad, allowance), 2, bad))).toBeGreaterThan(proof);
+  });
+
+  it('holds tests together as long as the store is empty, by whichever it was emptied', () => {
+    const bad = { pair: pair([30, 200], [0, 1900], 5), allowance, part: 0.5 };
+    const good = { ...bad, pair: pair([2, 200], [19, 1900], 5) };
+    const [first, second] = addWindows([
+      { ...bad, test: known },
+      { ...good, test: known },
+    ]);
+    const [, next] = addWindows([
+      { ...good, test: first ?? known },
+      { ...bad, test: second ?? known },
+    ]);
+    expect(worseLog(next ?? known) + Math.log(0.5)).toBeLessThan(proof);
   });
 
   it('proves a canary that fails always within its first seconds', () => {

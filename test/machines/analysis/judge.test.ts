@@ -10,7 +10,7 @@ import { policyOf } from '../rollout/life.ts';
 const policy = policyOf('  analysis: { metricLag: 180s, minRequests: 50 }\n').analysis;
 const withDrift = { ...policy, drift: { maxDistance: 0.3, dryRun: false } };
 const roles = { canaryId: 'c', stableIds: ['s'] };
-const memory = { windowsMax: 32, sourcesMax: 64 };
+const memory = { windowsMax: 32, windowsInAllMax: 2048, sourcesMax: 64 };
 const atQuarter: Question = { at: 1e7, percent: 25, nextPercent: 50, maxExcessErrors: 200 };
 
 function counts(requests: number, errors: number, slow = 0, drifted?: number): VariantCounts {

@@ -16,10 +16,11 @@ import {
   type TallyState,
   tallyStateSchema,
 } from '../../../machines/analysis/tally.ts';
+import { machineLimits } from '../../../machines/rollout/limits.ts';
 import { policyOf } from '../rollout/life.ts';
 
 const roles = { canaryId: 'c', stableIds: ['s', 't'] };
-const memory = { windowsMax: 3, sourcesMax: 2 };
+const memory = { windowsMax: 3, windowsInAllMax: 6, sourcesMax: 2 };
 const policy = policyOf().analysis;
 
 function seen(fromAt: number, toAt: number, source = 'monitoring', requests = 1): Evidence {
@@ -99,6 +100,46 @@ describe('a tally', () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  it('remembers fewer windows of each the more proxies there are, and counts each of them once all the same', () => {
+    const many = { windowsMax: 8, windowsInAllMax: 16, sourcesMax: 8 };
+    const windows = fc.array(fc.tuple(fc.nat(9), fc.nat(20)), { maxLength: 120 });
+    fc.assert(
+      fc.property(windows, (told) => {
+        let state = step;
+        const counted: string[] = [];
+        for (const [proxy, at] of told) {
+          const evidence = seen(100 + at * 10, 110 + at * 10, `proxy ${proxy}`);
+          if (refusal(state, evidence, many) !== null) continue;
+          state = addEvidence(state, evidence, roles, many, policy);
+          counted.push(`${proxy} ${at}`);
+        }
+        expect(new Set(counted).size).toBe(counted.length);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it('counts what 200 proxies tell that come and go, whose clocks differ, and of which some tell more often', () => {
+    const proxies = Array.from({ length: 200 }, (_, i) => ({
+      skewMs: ((i * 7919) % 6000) - 3000,
+      everyMs: i % 10 === 0 ? 1000 : 5000,
+    }));
+    let [state, told, counted] = [beginStep(emptyTally, 0), 0, 0];
+    for (let at = 10_000; at < 130_000; at += 1000) {
+      for (const [i, { skewMs, everyMs }] of proxies.entries()) {
+        if ((at + i * 1000) % everyMs !== 0) continue;
+        const generation = Math.floor((at + i * 600) / 60_000);
+        const evidence = seen(at + skewMs - everyMs, at + skewMs, `proxy ${i} ${generation}`);
+        told += 1;
+        if (refusal(state, evidence, machineLimits) !== null) continue;
+        counted += 1;
+        state = addEvidence(state, evidence, roles, machineLimits, policy);
+      }
+    }
+    expect(counted / told).toBeGreaterThan(0.99);
+    expect(JSON.stringify(state.covered).length).toBeLessThan(100_000);
   });
 
   it('counts all windows of more proxies than it remembers, as long as they come in turn', () => {
