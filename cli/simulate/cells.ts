@@ -39,6 +39,8 @@ export interface Cell {
   errors: FaultModel;
   /** Requests slower than nearly all healthy ones; one in fifty of both where absent. */
   slow?: FaultModel;
+  /** Errors are timeouts: slow as well. */
+  areErrorsSlow?: boolean;
   /** How many errors come of one: retries of the same request, routed anew (`spread`) or to the same model (`sticky`). */
   retries?: { count: number; kind: 'spread' | 'sticky' };
   /** Between these seconds nothing can be read, and nothing of it comes later. */
@@ -181,6 +183,7 @@ export const hardCells: Cell[] = [
   { name: 'long bursts apart', ...healthy, traffic: steady(20), errors: apart(bursts(0.007, 0.1, 0.03, 60)) },
   { name: 'noise apart', ...healthy, traffic: steady(20), errors: apart(noise(0.01, 0.3)) },
   { name: 'restarts', ...healthy, traffic: steady(20), errors: restarts(0.005, 10) },
+  { name: 'restarts, timeouts', ...healthy, traffic: steady(20), errors: restarts(0.005, 10), areErrorsSlow: true },
   {
     name: 'diurnal traffic',
     ...healthy,
@@ -228,6 +231,14 @@ export const hardCells: Cell[] = [
     traffic: steady(20),
     errors: constant(0.01),
     retries: { count: 3, kind: 'sticky' },
+  },
+  {
+    name: 'timeouts, retried at one model',
+    ...healthy,
+    traffic: steady(20),
+    errors: constant(0.01),
+    retries: { count: 3, kind: 'sticky' },
+    areErrorsSlow: true,
   },
   { name: 'stable fails 20 %', ...healthy, traffic: steady(20), errors: constant(0.2) },
   { name: 'stable gets better', ...healthy, traffic: steady(20), errors: alike(between(-9999, 600, 0.02, 0.004)) },

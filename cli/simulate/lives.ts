@@ -94,7 +94,9 @@ export function liveOnce(policy: Policy, cell: Cell, seed: number, source: Sourc
     const inside = slots
       .slice(fromSecond / slotSeconds - firstSlot, toSecond / slotSeconds - firstSlot)
       .filter((_, i) => !isInGap(cell, fromSecond + i * slotSeconds));
-    const [canary, stable] = [sum(inside, 'canary'), sum(inside, 'stable')];
+    const isProxy = name === 'proxy a' || source.name === sources.proxy.name;
+    const counts = inside.map((slot) => (isProxy ? slot.byProxy : slot));
+    const [canary, stable] = [sum(counts, 'canary'), sum(counts, 'stable')];
     if (canary.requests + stable.requests === 0) return null;
     const window = { fromAt: beginAt + fromSecond * 1000, toAt: beginAt + toSecond * 1000 };
     const evidence: Evidence = { source: name, window, variants: { [canaryId]: canary, [stableId]: stable } };
@@ -202,8 +204,8 @@ function endOf(rollout: StoredRollout, watchedUntil: number): LifeResult['end'] 
   return effectAt === null ? null : 'contained';
 }
 
-function sum(slots: readonly Slot[], variant: 'canary' | 'stable'): VariantCounts {
-  return slots.reduce((total, slot) => addCounts(total, slot[variant]), noCounts);
+function sum(counts: readonly Slot['byProxy'][], variant: 'canary' | 'stable'): VariantCounts {
+  return counts.reduce((total, one) => addCounts(total, one[variant]), noCounts);
 }
 
 function isInGap({ gap }: Cell, second: number): boolean {

@@ -7,9 +7,8 @@ import { drawBinomial, drawPoisson } from '../chance.ts';
 /** Chance is drawn for so many seconds at once; what a rule reads is made of whole slots. */
 export const slotSeconds = 5;
 
-export interface Slot {
-  canary: VariantCounts;
-  stable: VariantCounts;
+export interface Slot extends Record<'canary' | 'stable', VariantCounts> {
+  byProxy: Record<'canary' | 'stable', VariantCounts>;
   /** Errors, or slow answers, that stable would not have had, on average. */
   excess: number;
 }
@@ -35,9 +34,14 @@ export function beginWorld(cell: Cell, seed: number): World {
       const [canary, stable] = [drawPoisson(random, mean * share), drawPoisson(random, mean * (1 - share))];
       const failed = failures(random, cell, { canary, stable }, errors, share);
       const fault = cell.fault === 'slow' ? slow : errors;
+      const drawn = {
+        canary: draw(random, cell, { requests: canary, errors: failed.canary, slowRatio: slow.canary }),
+        stable: draw(random, cell, { requests: stable, errors: failed.stable, slowRatio: slow.stable }),
+      };
       return {
-        canary: counts(random, canary, failed.canary, slow.canary),
-        stable: counts(random, stable, failed.stable, slow.stable),
+        canary: countsOf(drawn.canary),
+        stable: countsOf(drawn.stable),
+        byProxy: { canary: byProxy(drawn.canary), stable: byProxy(drawn.stable) },
         excess: canary * Math.max(0, fault.canary - fault.stable),
       };
     },
@@ -64,7 +68,29 @@ function failures(random: Random, { retries }: Cell, requests: Pair, ratios: Pai
   };
 }
 
-function counts(random: Random, requests: number, errors: number, slowRatio: number): VariantCounts {
-  const slow = drawBinomial(random, requests, slowRatio);
+interface Drawn {
+  requests: number;
+  errors: number;
+  slow: number;
+  /** How many of the slow ones are errors, for that. */
+  slowErrors: number;
+}
+
+function draw(
+  random: Random,
+  { areErrorsSlow = false }: Cell,
+  { requests, errors, slowRatio }: { requests: number; errors: number; slowRatio: number },
+): Drawn {
+  const slowErrors = areErrorsSlow ? errors : 0;
+  return { requests, errors, slow: slowErrors + drawBinomial(random, requests - slowErrors, slowRatio), slowErrors };
+}
+
+function countsOf({ requests, errors, slow }: Drawn): VariantCounts {
   return { requests, errors, latencyMs: { bounds: [100, 200, 400], counts: [requests - slow, 0, slow, 0] } };
+}
+
+/** A proxy takes no latency of what failed. Where that is not what made it slow, it makes no difference. */
+function byProxy({ requests, errors, slow, slowErrors }: Drawn): VariantCounts {
+  const counts = [requests - slow, 0, slow - slowErrors, 0];
+  return { requests, errors, latencyMs: { bounds: [100, 200, 400], counts } };
 }

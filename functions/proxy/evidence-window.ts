@@ -52,8 +52,9 @@ export function addRequest({ tallies }: Window, request: CountedRequest): void {
   const named = request.deployedModelId ?? UNATTRIBUTED;
   const tally = tallies.get(named) ?? newTally(tallies, named);
   tally.requests += 1;
+  // What failed has no latency: a timeout would count as an error and as slow, and a quick refusal as fast.
   if (request.isError) tally.errors += 1;
-  addValue(tally.latencyCounts, latencyBoundsMs, request.latencyMs);
+  else addValue(tally.latencyCounts, latencyBoundsMs, request.latencyMs);
   for (const number of request.predictions) {
     tally.predictionCounts ??= emptyCounts(predictionBounds);
     addValue(tally.predictionCounts, predictionBounds, number);

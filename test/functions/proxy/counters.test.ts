@@ -88,6 +88,22 @@ describe('reports', () => {
     expect(new Set(messages.map((message) => message.endpoint)).size).toBe(1);
   });
 
+  it('have no latency of what failed, which is an error and not slow as well', async () => {
+    const { messages, publish } = sent();
+    const counters = startCounters(publish);
+    counters.serve();
+    counters.fail();
+    await counters.flush();
+    const variants = messages.map((message) => variantCountsSchema.parse(message.variants['7']));
+    const all = { requests: 0, errors: 0, latencies: 0 };
+    for (const { requests, errors, latencyMs } of variants) {
+      all.requests += requests;
+      all.errors += errors;
+      all.latencies += sumOf(latencyMs.counts);
+    }
+    expect(all).toEqual({ requests: 2, errors: 1, latencies: 1 });
+  });
+
   it('go on when the clock was set back', async () => {
     const { messages, publish } = sent();
     const counters = startCounters(publish);
