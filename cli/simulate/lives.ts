@@ -2,6 +2,7 @@
  * How would a rollout have gone? Lives one through: the real statechart, events in virtual time, traffic by chance from a
  * seed. The same policy, cell, seed and source, the same life.
  */
+import { type Random, seededRandom } from '../../emulator/models/random.ts';
 import { addCounts, type Evidence, noCounts, type VariantCounts } from '../../machines/analysis/evidence.ts';
 import { monitoringFrom } from '../../machines/analysis/tally.ts';
 import { parsePolicy } from '../../machines/policy/document.ts';
@@ -11,6 +12,7 @@ import { effectsOf, looksOf } from '../../machines/rollout/effects.ts';
 import type { RolloutEvent } from '../../machines/rollout/events.ts';
 import { machineLimits } from '../../machines/rollout/limits.ts';
 import { type StoredRollout, startRollout, stepRollout } from '../../machines/rollout/snapshot.ts';
+import { drawBinomial } from '../chance.ts';
 import { type Cell, horizonSeconds } from './cells.ts';
 import { beginWorld, type Slot, slotSeconds } from './world.ts';
 
@@ -22,9 +24,11 @@ export interface Source {
   lagSeconds: number;
   /** A proxy that may only lower it: its interval, which is also its lag. Null: there is none. */
   proxySeconds: number | null;
+  /** To how many instances of it the requests are dealt by chance; one where absent. */
+  instances?: number;
   /** Its points may have begun a period before they are dated, so a step's first period is left out. */
   isAligned: boolean;
-  /** For how long stable was watched before the first share; an hour where absent. */
+  /** For how long stable was watched before the first share; three hours where absent. */
   pastSeconds?: number;
 }
 
@@ -35,6 +39,15 @@ export const sources = {
   proxy: { name: 'proxy', periodSeconds: 5, lagSeconds: 5, proxySeconds: null, isAligned: false },
   /** What is deployed: Monitoring raises, both roll back. */
   both: { name: 'Monitoring and proxy', periodSeconds: 60, lagSeconds: 180, proxySeconds: 5, isAligned: true },
+  /** The same, with the proxy grown. */
+  many: {
+    name: 'Monitoring and 20 proxies',
+    periodSeconds: 60,
+    lagSeconds: 180,
+    proxySeconds: 5,
+    isAligned: true,
+    instances: 20,
+  },
 } as const satisfies Record<string, Source>;
 
 export interface LifeResult {
@@ -103,6 +116,8 @@ export function liveOnce(policy: Policy, cell: Cell, seed: number, source: Sourc
     return { type: 'evidence.observed', at: 0, evidence };
   };
 
+  // Its own chances: with one instance a life is as it would be.
+  const dealing = seededRandom(0x6465616c + seed);
   serveUntil(0);
   let rollout = begin(policy, seed);
   const take = (event: RolloutEvent | null, second: number): void => {
@@ -139,11 +154,28 @@ export function liveOnce(policy: Policy, cell: Cell, seed: number, source: Sourc
   function observe(now: number): void {
     const { proxySeconds, periodSeconds } = source;
     if (proxySeconds !== null && now % proxySeconds === 0 && now >= 2 * proxySeconds)
-      take(seen('proxy a', now - 2 * proxySeconds, now - proxySeconds), now);
+      for (const event of instances(seen('proxy a', now - 2 * proxySeconds, now - proxySeconds))) take(event, now);
     if (now % periodSeconds !== 0) return;
     const window = dueWindow(rollout, now, source);
     if (window !== null) take(seen('monitoring', window.from, window.to), now);
     take({ type: 'clock.ticked', at: 0 }, now);
+  }
+
+  /** What each instance tells of what all of them saw. */
+  function instances(event: RolloutEvent | null): RolloutEvent[] {
+    const count = source.instances ?? 1;
+    if (event?.type !== 'evidence.observed' || count === 1) return event === null ? [] : [event];
+    const variants = Object.entries(event.evidence.variants).map(
+      ([id, all]) => [id, dealt(dealing, all, count)] as const,
+    );
+    return Array.from({ length: count }, (_, i) => ({
+      ...event,
+      evidence: {
+        ...event.evidence,
+        source: `proxy ${i}`,
+        variants: Object.fromEntries(variants.map(([id, parts]) => [id, parts[i] ?? noCounts])),
+      },
+    }));
   }
 
   function result(end: LifeResult['end'], { context }: StoredRollout): LifeResult {
@@ -206,6 +238,27 @@ function endOf(rollout: StoredRollout, watchedUntil: number): LifeResult['end'] 
 
 function sum(counts: readonly Slot['byProxy'][], variant: 'canary' | 'stable'): VariantCounts {
   return counts.reduce((total, one) => addCounts(total, one[variant]), noCounts);
+}
+
+/** Each request to an instance by chance. */
+function dealt(random: Random, { requests, errors, latencyMs }: VariantCounts, count: number): VariantCounts[] {
+  const slow = Math.min(latencyMs.counts[2] ?? 0, requests - errors);
+  const left = { errors, slow, fast: requests - errors - slow };
+  return Array.from({ length: count }, (_, i) => {
+    const part = {
+      errors: drawBinomial(random, left.errors, 1 / (count - i)),
+      slow: drawBinomial(random, left.slow, 1 / (count - i)),
+      fast: drawBinomial(random, left.fast, 1 / (count - i)),
+    };
+    left.errors -= part.errors;
+    left.slow -= part.slow;
+    left.fast -= part.fast;
+    return {
+      requests: part.errors + part.slow + part.fast,
+      errors: part.errors,
+      latencyMs: { bounds: latencyMs.bounds, counts: [part.fast, 0, part.slow, 0] },
+    };
+  });
 }
 
 function isInGap({ gap }: Cell, second: number): boolean {

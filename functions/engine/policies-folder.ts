@@ -24,10 +24,9 @@ export function policiesFromFolder(folder: string): PoliciesPort {
             ]
           : [];
       const readings = await Promise.all(files.slice(0, limits.policiesMax).map(readPolicy));
-      const documents = new Map<string, Policy | null>();
+      const documents = new Map<string, Policy | null>(files.map((file) => [file, null]));
       const byName = new Map<string, { file: string; policy: Policy }>();
       for (const reading of readings) {
-        documents.set(reading.file, null);
         if (reading.kind === 'invalid') {
           problems.push(...reading.problems);
           continue;

@@ -193,7 +193,7 @@ export function clumping({ clumps: { beyondChance, expected, variance } }: Basel
  * ρ n_c; where each replica does by itself it is ρ n_s; this lies between.
  */
 export function overdispersion(baseline: Baseline, canary: Count, stable: Count, seconds: number): number {
-  const perMinute = Math.max(1, minuteSeconds / Math.max(1, seconds));
+  const perMinute = Math.max(1, minuteSeconds / Math.max(0.01, seconds));
   const clump = clumping(baseline);
   const size = stable.trials > 0 ? Math.sqrt(canary.trials * stable.trials) : canary.trials;
   const ofClumps = stable.trials > 0 ? (clump - 1) / (stable.trials * perMinute) : 0;

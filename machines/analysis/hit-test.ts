@@ -38,7 +38,7 @@ export const hitTestSchema = z.strictObject({
   aloneTrials: z.number().min(0).default(0),
   /** Evidence that the canary is worse since stable had its last trial, without patience; empty while stable has some. */
   alone: logsSchema.default([]),
-  /** How much of what a minute may prove is used up, in nats. */
+  /** How much of what a minute may prove is used up, in nats, by it and by those that it was last judged with. */
   spent: z.number().min(0).default(0),
   /** Evidence of the last minute that this is more than a burst, in nats. */
   beyondBurst: z.number().min(0).default(0),
@@ -129,20 +129,35 @@ export interface Told {
   part: number;
 }
 
-/** Adds one window to a test that is judged by itself. */
-export function addWindow(test: HitTest, pair: Pair, allowance: Allowance): HitTest {
-  return nth(addWindows([{ test, pair, allowance, part: 1 }]), 0);
+/** A test that is judged with others, as it stands: it was told nothing of the window. */
+export interface Standing {
+  log: number;
+  weight: number;
 }
 
-/** Adds the same window to tests that are judged together, in their order. */
-export function addWindows(told: readonly Told[]): HitTest[] {
-  const grown = told.map(grow);
+/** Adds one window to a test that is judged by itself. */
+export function addWindow(test: HitTest, pair: Pair, allowance: Allowance): HitTest {
+  return nth(addWindows([{ test, pair, allowance, part: 1 }], test.spent).tests, 0);
+}
+
+/**
+ * Adds the same window to tests that are judged together, in their order.
+ * @param spent how much of what a minute may prove all of them have used up, in nats
+ */
+export function addWindows(
+  told: readonly Told[],
+  spent: number,
+  standing: readonly Standing[] = [],
+): { tests: HitTest[]; spent: number } {
+  const grown = told.map(grow).map((one) => (one.isAlone ? one : heldByItself(one, spent)));
   const beside = grown.filter(({ isAlone }) => !isAlone);
-  const { over, spent } = beside.length === 0 ? { over: 0, spent: 0 } : beyondStore(beside);
-  const held = (log: number): number => log - over;
-  return grown.map(({ after, isAlone }) =>
-    isAlone ? { ...after, spent: 0 } : { ...after, split: after.split.map(held), bar: after.bar.map(held), spent },
-  );
+  const alone = grown.filter(({ isAlone }) => isAlone).map(({ test, part }) => ({ log: worseLog(test), weight: part }));
+  const together = beside.length === 0 ? { over: 0, spent: 0 } : beyondStore(beside, spent, [...standing, ...alone]);
+  const tests = grown.map(({ after, isAlone }) => ({
+    ...(isAlone ? after : lowered(after, together.over)),
+    spent: together.spent,
+  }));
+  return { tests, spent: together.spent };
 }
 
 interface Grown extends Told {
@@ -202,32 +217,49 @@ function grow({ test, pair, allowance, part }: Told): Grown {
   return { test, pair, allowance, part, after, weight, spread, isAlone };
 }
 
+/** How much a test may grow by a window: at once, and for the time that it covers. In nats, by its own overdispersion. */
+function paceOf({ after, spread, pair: { seconds } }: Grown, extra: number): { store: number; paced: number } {
+  const beyondClump = Math.max(0, after.beyondBurst - clumpGain);
+  const store = seconds < 60 ? storeMax + extra + Math.min(storeMaxBeyondBurst, beyondClump) : minuteGainMax;
+  return { store: store / spread, paced: (minuteGainMax * seconds) / 60 / spread };
+}
+
+/** One that is noisier than the others must not take up their store with what it cannot prove. */
+function heldByItself(grown: Grown, spent: number): Grown {
+  const { test, part, weight, after } = grown;
+  // Of the mean of all, which is held below, its part is all that it can fill.
+  const { store, paced } = paceOf(grown, -Math.log(part));
+  const left = Math.max(paced, store - Math.max(0, spent - paced));
+  return { ...grown, after: lowered(after, Math.max(0, worseLog(after) - started(test, weight) - left)) };
+}
+
 /**
  * What the window proves beyond what is left in the store, to be taken from all alike: a mean that is lowered stays below 1.
  * It is the weighted mean of the tests that is held, for that is what a proof is made of: one burst that is an error and slow
  * counts once. How much is left goes by the test that says most.
  */
-function beyondStore(grown: readonly Grown[]): { over: number; spent: number } {
+function beyondStore(
+  grown: readonly Grown[],
+  spentBefore: number,
+  standing: readonly Standing[],
+): { over: number; spent: number } {
   const parts = grown.map(({ after, part }) => ({ log: worseLog(after), weight: part }));
   const said = parts.map(({ log, weight }) => log + Math.log(weight));
-  const { after, spread, pair } = nth(grown, said.indexOf(Math.max(...said)));
-  const { seconds } = pair;
-  const beyondClump = Math.max(0, after.beyondBurst - clumpGain);
-  const store = seconds < 60 ? storeMax + Math.min(storeMaxBeyondBurst, beyondClump) : minuteGainMax;
-  const paced = (minuteGainMax * seconds) / 60 / spread;
-  const spent = Math.max(0, Math.max(...grown.map(({ test }) => test.spent)) - paced);
-  const left = Math.max(paced, store / spread - spent);
-  // What is bet on tests that are not among these stays as it was.
-  const idle = Math.max(0, 1 - grown.reduce((sum, { part }) => sum + part, 0));
-  const others = idle < 1e-9 ? [] : [{ log: 0, weight: idle }];
-  const before = logWeighted([
-    ...grown.map(({ test, weight, part }) => ({ log: started(test, weight), weight: part })),
-    ...others,
-  ]);
-  const most = left + before + Math.log1p(-idle * Math.exp(-left - before));
-  const over = Math.max(0, logWeighted(parts) - most);
-  const growth = logWeighted([...parts.map(({ log, weight }) => ({ log: log - over, weight })), ...others]) - before;
-  return { over, spent: Math.max(0, spent + growth) };
+  const { store, paced } = paceOf(nth(grown, said.indexOf(Math.max(...said))), 0);
+  const spent = Math.max(0, spentBefore - paced);
+  const left = Math.max(paced, store - spent);
+  const others = standing.filter(({ weight }) => weight > 1e-9);
+  const starts = grown.map(({ test, weight, part }) => ({ log: started(test, weight), weight: part }));
+  const before = logWeighted([...starts, ...others]);
+  const unmoved = others.length === 0 ? 0 : Math.exp(logWeighted(others) - left - before);
+  const over = Math.max(0, logWeighted(parts) - (left + before + Math.log1p(-unmoved)));
+  const after = logWeighted([...parts.map(({ log, weight }) => ({ log: log - over, weight })), ...others]);
+  return { over, spent: Math.max(0, spent + after - before) };
+}
+
+function lowered(test: HitTest, by: number): HitTest {
+  const less = (log: number): number => log - by;
+  return { ...test, split: test.split.map(less), bar: test.bar.map(less) };
 }
 
 /** With what is bet on a start just now. */

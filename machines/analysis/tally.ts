@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { nth } from '../nth.ts';
 import type { AnalysisPolicy } from '../policy/policy.ts';
 import { countSchema, hasOutage, recentMax } from './baseline.ts';
-import { allowanceOf, type Check, checksOf, countOf, latestOf, partOf, valuesOf } from './checks.ts';
+import { allowanceOf, type Check, checksOf, countOf, isBet, latestOf, partOf, valuesOf } from './checks.ts';
 import type { Count } from './evalue.ts';
 import {
   addCounts,
@@ -21,7 +21,16 @@ import {
   type VariantCounts,
   variantCountsSchema,
 } from './evidence.ts';
-import { addPast, addWindows, hitTestSchema, noHitTest, type Told } from './hit-test.ts';
+import {
+  addPast,
+  addWindow,
+  addWindows,
+  hitTestSchema,
+  noHitTest,
+  type Standing,
+  type Told,
+  worseLog,
+} from './hit-test.ts';
 
 const coveredSchema = z.strictObject({
   /** From the beginning of the earliest window to the end of the latest. */
@@ -55,6 +64,8 @@ const tallySchema = z.strictObject({
   seenMs: z.number().min(0),
   /** By the check's name; absent until it had its first numbers. */
   checks: z.record(z.string(), runningSchema),
+  /** How much of what a minute may prove the acting checks have used up, in nats. */
+  spent: z.number().min(0).default(0),
   /** The canary's errors in the latest windows, newest last. */
   recent: z.array(countSchema),
 });
@@ -91,6 +102,7 @@ const noTally: Tally = {
   windows: 0,
   seenMs: 0,
   checks: {},
+  spent: 0,
   recent: [],
 };
 const notRunning: Running = { hits: noHitTest, above: null, latest: null };
@@ -135,7 +147,7 @@ const isProxy = (source: string): boolean => source !== 'monitoring';
 /** How many windows of a source are remembered. Within a step never more than before, so whatever was let go is too old. */
 function windowsOf(source: string, covered: TallyState['covered'], memory: Memory): number {
   if (!isProxy(source)) return memory.windowsMax;
-  const proxies = Object.keys(covered).filter(isProxy).length + (source in covered ? 0 : 1);
+  const proxies = Object.keys(covered).filter(isProxy).length + (Object.hasOwn(covered, source) ? 0 : 1);
   return Math.max(2, Math.min(memory.windowsMax, Math.floor(memory.windowsInAllMax / proxies)));
 }
 
@@ -200,7 +212,7 @@ export function addEvidence(
     unattributed: addCounts(before.unattributed, evidence.variants[UNATTRIBUTED] ?? noCounts),
     windows: before.windows + (hasRequests ? 1 : 0),
     seenMs: before.seenMs + (hasRequests ? window.toAt - window.fromAt : 0),
-    checks: tested(before, seen, window, policy),
+    ...tested(before, seen, secondsOf(window) / alongside(evidence, covered), { window, policy }),
     recent: hasRequests ? [...before.recent, errorsOf(seen.canary)].slice(-recentMax) : before.recent,
   };
   return { ...state, [source]: after, covered, forgottenAt };
@@ -235,7 +247,12 @@ export function errorsOf({ errors, requests }: VariantCounts): Count {
 }
 
 /** The checks after one more window; a window that lacks a variant tells of the other alone, one without numbers of nothing. */
-function tested(before: Tally, seen: Counts, window: EvidenceWindow, policy: AnalysisPolicy): Tally['checks'] {
+function tested(
+  before: Tally,
+  seen: Counts,
+  seconds: number,
+  { window, policy }: { window: EvidenceWindow; policy: AnalysisPolicy },
+): Pick<Tally, 'checks' | 'spent'> {
   const checks = { ...before.checks };
   const all = checksOf(policy);
   const told: (Told & { check: Check; above: number | null })[] = [];
@@ -248,20 +265,34 @@ function tested(before: Tally, seen: Counts, window: EvidenceWindow, policy: Ana
     if (rule.kind === 'quantile' && above === null) continue;
     const [canary, stable] = [countOf(check, seen.canary, above), countOf(check, seen.stable, above)];
     if (canary.trials + stable.trials === 0) continue;
-    const pair = { canary, stable, seconds: secondsOf(window) };
+    const pair = { canary, stable, seconds };
     told.push({ check, above, test: running.hits, pair, allowance: allowanceOf(rule), part: partOf(check, all) });
   }
-  // What is judged by itself is told by itself.
-  for (const group of [
-    told.filter(({ check }) => !check.isDryRun),
-    ...told.filter(({ check }) => check.isDryRun).map((one) => [one]),
-  ]) {
-    for (const [i, hits] of addWindows(group).entries()) {
-      const { check, above } = nth(group, i);
-      checks[check.name] = { ...runningOf(before, check), above, hits };
-    }
+  const acting = told.filter(({ check }) => !check.isDryRun);
+  const together = addWindows(
+    acting,
+    before.spent,
+    standingOf(
+      before,
+      all,
+      acting.map(({ check }) => check.name),
+    ),
+  );
+  for (const [i, hits] of together.tests.entries()) {
+    const { check, above } = nth(acting, i);
+    checks[check.name] = { ...runningOf(before, check), above, hits };
   }
-  return checks;
+  // A dry run is judged by itself.
+  for (const { check, above, test, pair, allowance } of told.filter((one) => one.check.isDryRun))
+    checks[check.name] = { ...runningOf(before, check), above, hits: addWindow(test, pair, allowance) };
+  return { checks, spent: acting.length === 0 ? before.spent : together.spent };
+}
+
+/** What is bet on acting checks that the window says nothing of: as it stands for those that count hits, and else as at first. */
+function standingOf(before: Tally, all: readonly Check[], told: readonly string[]): Standing[] {
+  return all
+    .filter((check) => isBet(check) && !check.isDryRun && !told.includes(check.name))
+    .map((check) => ({ log: worseLog(runningOf(before, check).hits), weight: partOf(check, all) }));
 }
 
 /** A window from before the first share: stable alone. What a proxy sees takes longer, so its quantiles begin with it. */
@@ -297,6 +328,16 @@ function newer({ latest }: Running, check: Check, seen: Counts, { toAt }: Eviden
   return value === null || (latest !== null && latest.toAt > toAt) ? latest : { value, toAt };
 }
 
+/** How long a proxy is taken to be there after its last window. */
+const heardMs = 30_000;
+
+/** How many proxies tell of the same time. A minute of two of them is not two minutes, and a burst is one for all. */
+function alongside({ source, window }: Evidence, covered: TallyState['covered']): number {
+  if (!isProxy(source)) return 1;
+  const heard = Object.entries(covered).filter(([id, { toAt }]) => isProxy(id) && toAt > window.fromAt - heardMs);
+  return Math.max(1, heard.length);
+}
+
 function secondsOf({ fromAt, toAt }: EvidenceWindow): number {
   return (toAt - fromAt) / 1000;
 }
@@ -313,7 +354,8 @@ function remember(
 ): Pick<TallyState, 'covered' | 'forgottenAt'> {
   const covered = { ...before, [source]: cover(before[source], window, windowsOf(source, before, memory)) };
   const others = Object.entries(before).filter(([id]) => isProxy(id));
-  if (!isProxy(source) || source in before || others.length < memory.sourcesMax) return { covered, forgottenAt };
+  if (!isProxy(source) || Object.hasOwn(before, source) || others.length < memory.sourcesMax)
+    return { covered, forgottenAt };
   const [id, { starts }] = nth(
     others.toSorted(([, a], [, b]) => a.toAt - b.toAt),
     0,

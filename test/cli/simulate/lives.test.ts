@@ -6,6 +6,7 @@ import { summarise } from '../../../cli/simulate/study.ts';
 
 const monitoring = studyPolicy(sources.monitoring);
 const proxy = studyPolicy(sources.proxy);
+const many = studyPolicy(sources.many);
 
 function cell(name: string): Cell {
   const found = [...plainCells, ...hardCells].find((one) => one.name === name);
@@ -37,6 +38,15 @@ describe('a life', () => {
     expect(soon.detectionSeconds).toBeLessThanOrEqual(30);
     // Every one of its requests was one too many, but for the one in a hundred that stable fails too.
     expect(soon.excessErrors).toBeCloseTo(soon.exposure * 0.99);
+  });
+
+  it('takes a burst that twenty instances of a proxy see for one', () => {
+    const busy = { ...cell('restarts'), traffic: { requestsPerSecond: 200, shape: () => 1 } };
+    const ends = Array.from({ length: 10 }, (_, i) => liveOnce(many, busy, i + 1, sources.many).end);
+    expect(ends.filter((end) => end !== 'proven')).toEqual([]);
+    const bad = liveOnce(many, cell('100 % 20 rps'), 1, sources.many);
+    expect(bad.end).toBe('rolledBack');
+    expect(bad.detectionSeconds).toBeLessThanOrEqual(30);
   });
 
   it('reads nothing of a gap, and no time that was before a step', () => {

@@ -111,6 +111,23 @@ it.for([[], [rate], [rate, { ...rate, name: 'second' }, { ...rate, name: 'third'
   },
 );
 
+it('count a burst once, though two senders tell of it by different checks', () => {
+  const reported: CheckPolicy = { ...rate, from: { kind: 'reported' } };
+  const policy = { ...withChecks(reported), latency: null };
+  const begun = lived(policy, { canary: {}, stable: hits(12, 900), minutes: 0 });
+  const window = { fromAt: 60 * minute, toAt: 60 * minute + 5000 };
+  const none = { bounds: [], counts: [0] };
+  const add = (state: TallyState, source: string, c: VariantCounts, s: VariantCounts): TallyState =>
+    addEvidence(state, { source, window, variants: { c, s } }, roles, windows, policy);
+  const requests = (all: number, errors: number) => ({ requests: all, errors, latencyMs: none });
+  const signals = (all: number, bad: number) => ({ ...requests(0, 0), signals: hits(bad, all) });
+  const seen = add(begun, 'proxy a', requests(200, 30), requests(1900, 19));
+  const told = add(seen, 'proxy client', signals(200, 30), signals(1900, 19));
+  const proof = (state: TallyState) => provenWorse(state, 'proxy', checksOf(policy), policy);
+  expect([proof(seen), proof(told)]).toEqual([null, null]);
+  expect(told.proxy.spent).toBeGreaterThan(3);
+});
+
 describe("a check of the owner's", () => {
   it('on a rate rolls back when the canary is worse by more than the margin, and says the odds', () => {
     const bad = verdictOf(withChecks(rate), { canary: hits(45, 300), stable: hits(27, 900) });

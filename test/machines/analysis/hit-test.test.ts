@@ -13,6 +13,7 @@ import {
   noHitTest,
   worseLog,
 } from '../../../machines/analysis/hit-test.ts';
+import { nth } from '../../../machines/nth.ts';
 
 const allowance = { margin: 0.005, floor: 0, ceiling: 0.05 };
 const proof = Math.log(100);
@@ -67,26 +68,60 @@ describe('evidence that the canary is worse', () => {
     const proven = (tests: HitTest[]) => Math.log(tests.reduce((sum, test) => sum + 0.5 * Math.exp(worseLog(test)), 0));
     const alone = worseLog(addWindow(known, bad, allowance));
     expect(alone).toBeLessThan(proof);
-    expect(proven(addWindows([told, told]))).toBeCloseTo(alone);
+    expect(proven(addWindows([told, told], 0).tests)).toBeCloseTo(alone);
     const good = { ...told, pair: pair([1, 200], [19, 1900], 5) };
-    const [ofTwo, other] = addWindows([told, good]);
-    expect(proven([ofTwo ?? noHitTest, other ?? noHitTest])).toBeCloseTo(alone, 1);
-    expect(worseLog(ofTwo ?? noHitTest)).toBeCloseTo(alone + Math.log(2), 1);
+    const [ofTwo = noHitTest, other = noHitTest] = addWindows([told, good], 0).tests;
+    expect(proven([ofTwo, other])).toBeCloseTo(alone, 1);
+    expect(worseLog(ofTwo)).toBeCloseTo(alone + Math.log(2), 1);
+    const standing = [{ log: Math.log(60), weight: 0.5 }];
+    expect(worseLog(nth(addWindows([told], 0, standing).tests, 0))).toBeGreaterThan(alone + Math.log(2));
+    expect(worseLog(nth(addWindows([told], alone, standing).tests, 0))).toBeLessThan(alone);
     expect(worseLog(after(addWindow(known, bad, allowance), 2, bad))).toBeGreaterThan(proof);
   });
 
   it('holds tests together as long as the store is empty, by whichever it was emptied', () => {
     const bad = { pair: pair([30, 200], [0, 1900], 5), allowance, part: 0.5 };
     const good = { ...bad, pair: pair([2, 200], [19, 1900], 5) };
-    const [first, second] = addWindows([
-      { ...bad, test: known },
-      { ...good, test: known },
-    ]);
-    const [, next] = addWindows([
-      { ...good, test: first ?? known },
-      { ...bad, test: second ?? known },
-    ]);
-    expect(worseLog(next ?? known) + Math.log(0.5)).toBeLessThan(proof);
+    const { tests, spent } = addWindows(
+      [
+        { ...bad, test: known },
+        { ...good, test: known },
+      ],
+      0,
+    );
+    const next = addWindows(
+      [
+        { ...good, test: nth(tests, 0) },
+        { ...bad, test: nth(tests, 1) },
+      ],
+      spent,
+    );
+    expect(worseLog(nth(next.tests, 1)) + Math.log(0.5)).toBeLessThan(proof);
+  });
+
+  it('is not drowned by that of a test that says more and is noisier', () => {
+    const past = (hits: (minute: number) => number) =>
+      Array.from({ length: 60 }).reduce<HitTest>(
+        (test, _, i) => addPast(test, { hits: hits(i), trials: 11_400 }, 60),
+        noHitTest,
+      );
+    // Stable is slow in waves, so what the canary's slow answers say is divided by fifty.
+    let [errors, slow, spent] = [past(() => 114), past((minute) => (minute % 3 === 0 ? 1000 : 100)), 0];
+    for (let minute = 0; minute < 3; minute += 1) {
+      const told = [
+        { test: errors, pair: pair([18, 600], [114, 11_400]), allowance, part: 0.7 },
+        {
+          test: slow,
+          pair: pair([540, 600], [456, 11_400]),
+          allowance: { margin: 0, floor: 0.05, ceiling: 1 },
+          part: 0.3,
+        },
+      ];
+      const next = addWindows(told, spent);
+      [errors, slow, spent] = [nth(next.tests, 0), nth(next.tests, 1), next.spent];
+    }
+    expect(worseLog(errors) + Math.log(0.7)).toBeGreaterThan(proof);
+    expect(worseLog(slow) + Math.log(0.3)).toBeLessThan(proof);
   });
 
   it('proves a canary that fails always within its first seconds', () => {

@@ -69,6 +69,18 @@ describe('a tally', () => {
     expect(refusal(full, seen(500, 600), memory)).toBeNull();
   });
 
+  it('takes the same seconds for the same, however many proxies tell of them', () => {
+    const hitsOf = (state: TallyState) => state.proxy.checks['errorRate']?.hits;
+    const alone = after(step, seen(100, 5100, 'a', 100), seen(5100, 10_100, 'a', 100));
+    expect(hitsOf(alone)?.seconds).toBe(10);
+    let both = after(step, seen(100, 5100, 'a', 50), seen(100, 5100, 'b', 50));
+    const before = hitsOf(both)?.seconds ?? 0;
+    both = after(both, seen(5100, 10_100, 'a', 50), seen(5100, 10_100, 'b', 50));
+    expect((hitsOf(both)?.seconds ?? 0) - before).toBe(5);
+    const later = after(both, seen(50_000, 55_000, 'a', 50));
+    expect((hitsOf(later)?.seconds ?? 0) - (hitsOf(both)?.seconds ?? 0)).toBe(5);
+  });
+
   it('forgets the proxy that was silent for longest when another comes, and counts none of its windows again', () => {
     const full = after(step, seen(100, 200), seen(100, 200, 'a'), seen(150, 250, 'b'), seen(210, 300, 'a'));
     expect(refusal(full, seen(140, 240, 'c'), memory)).toBeNull();
