@@ -4,7 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { hardCells, plainCells } from '../../../cli/simulate/cells.ts';
-import { sources, studyPolicy } from '../../../cli/simulate/lives.ts';
+import { manyProxies, sources, studyPolicy } from '../../../cli/simulate/lives.ts';
 import { type CellStudy, studyCell } from '../../../cli/simulate/study.ts';
 
 const { values } = parseArgs({
@@ -13,16 +13,17 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     source: { type: 'string', default: 'monitoring' },
     /** How long stable was watched before, in seconds. */
-    past: { type: 'string', default: '3600' },
+    past: { type: 'string', default: '10800' },
     set: { type: 'string', default: 'all' },
     cell: { type: 'string', default: '' },
     why: { type: 'boolean', default: false },
   },
 });
 
-const chosen = Object.entries(sources).find(([name]) => name === values.source)?.[1];
+const choices = { ...sources, many: manyProxies };
+const chosen = Object.entries(choices).find(([name]) => name === values.source)?.[1];
 if (chosen === undefined)
-  throw new Error(`expected --source ${Object.keys(sources).join(' | ')}, got ${values.source}`);
+  throw new Error(`expected --source ${Object.keys(choices).join(' | ')}, got ${values.source}`);
 const source = { ...chosen, pastSeconds: Number(values.past) };
 const policy = studyPolicy(source);
 const cells = [...(values.set === 'hard' ? [] : plainCells), ...(values.set === 'plain' ? [] : hardCells)];

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { type Cell, hardCells, harmLimit, plainCells } from '../../../cli/simulate/cells.ts';
-import { liveOnce, sources, studyPolicy } from '../../../cli/simulate/lives.ts';
+import { liveOnce, manyProxies, sources, studyPolicy } from '../../../cli/simulate/lives.ts';
 import { upperBound } from '../../../cli/chance.ts';
 import { summarise } from '../../../cli/simulate/study.ts';
 
 const monitoring = studyPolicy(sources.monitoring);
 const proxy = studyPolicy(sources.proxy);
-const many = studyPolicy(sources.many);
+const many = studyPolicy(manyProxies);
 
 function cell(name: string): Cell {
   const found = [...plainCells, ...hardCells].find((one) => one.name === name);
@@ -42,9 +42,9 @@ describe('a life', () => {
 
   it('takes a burst that twenty instances of a proxy see for one', () => {
     const busy = { ...cell('restarts'), traffic: { requestsPerSecond: 200, shape: () => 1 } };
-    const ends = Array.from({ length: 10 }, (_, i) => liveOnce(many, busy, i + 1, sources.many).end);
+    const ends = Array.from({ length: 10 }, (_, i) => liveOnce(many, busy, i + 1, manyProxies).end);
     expect(ends.filter((end) => end !== 'proven')).toEqual([]);
-    const bad = liveOnce(many, cell('100 % 20 rps'), 1, sources.many);
+    const bad = liveOnce(many, cell('100 % 20 rps'), 1, manyProxies);
     expect(bad.end).toBe('rolledBack');
     expect(bad.detectionSeconds).toBeLessThanOrEqual(30);
   });
