@@ -97,7 +97,8 @@ const tokenKeepMsMax = 240_000;
 
 /**
  * Makes the source of access tokens, from the service account the function runs as. The library, loaded at the first call,
- * is asked once a minute; while it has none, or takes long, the last token goes on. Rejects when there are no credentials, or not in time.
+ * is asked once a minute; while it has none, or takes long, the last token goes on. Rejects when there are no credentials,
+ * or not in time.
  */
 export function googleAccessTokens(now: Clock): AccessTokens {
   let auth: Promise<{ getAccessToken(): Promise<string | null | undefined> }> | null = null;
