@@ -15,7 +15,7 @@ import { type Caller, createCallers, type Identified } from './proxy/callers.ts'
 import { type ProxyConfig, proxyConfigSchema } from './proxy/config.ts';
 import { createCors } from './proxy/cors.ts';
 import { createCounters, type EvidenceMessage } from './proxy/counters.ts';
-import { createServedEndpoints, type ServedEndpoint } from './proxy/endpoints.ts';
+import { createServedEndpoints, type ServedEndpoint, type ServedEndpoints } from './proxy/endpoints.ts';
 import { answerError, answerJson, answerTryLater } from './proxy/google-error.ts';
 import { createGuardedForward } from './proxy/guarded.ts';
 import { overlongHeader } from './proxy/headers.ts';
@@ -318,9 +318,9 @@ export function createPredict(dependencies: PredictDependencies): PredictHandler
     at: number,
   ): ServedEndpoint | null | Promise<ServedEndpoint | null> {
     const found = served.find(path, at);
-    if (!(found instanceof Promise)) return orNotFound(response, path, found, served.isWhole());
+    if (!(found instanceof Promise)) return orNotFound(response, path, found, served);
     return found.then(
-      (target) => orNotFound(response, path, target, served.isWhole()),
+      (target) => orNotFound(response, path, target, served),
       (error: unknown) => {
         log('ERROR', 'The policies cannot be read, so the proxy knows no endpoint yet', { error: String(error) });
         answerTryLater(response, 503, 'The list of endpoints cannot be read now', limits.tryLaterMs);
@@ -379,12 +379,12 @@ function orNotFound(
   response: ServerResponse,
   path: EndpointPath,
   target: ServedEndpoint | null,
-  areAllKnown: boolean,
+  served: ServedEndpoints,
 ): ServedEndpoint | null {
   if (target === null) {
     const named = path.kind === 'alias' ? `alias "${path.alias}"` : `endpoint "${path.id}" in ${path.location}`;
     // One that cannot be read may name it: what is not known is not said to be absent.
-    if (!areAllKnown) {
+    if (!served.isWhole()) {
       answerTryLater(response, 503, `Not all policies can be read, and no other names ${named}`, limits.tryLaterMs);
     } else answerError(response, 404, `No policy names ${named}; check the path, or write a policy for it`);
   }

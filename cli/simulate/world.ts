@@ -8,6 +8,7 @@ import { drawBinomial, drawPoisson } from '../chance.ts';
 export const slotSeconds = 5;
 
 export interface Slot extends Record<'canary' | 'stable', VariantCounts> {
+  /** The same requests, as a proxy counts them. */
   byProxy: Record<'canary' | 'stable', VariantCounts>;
   /** Errors, or slow answers, that stable would not have had, on average. */
   excess: number;
@@ -39,9 +40,9 @@ export function beginWorld(cell: Cell, seed: number): World {
         stable: draw(random, cell, { requests: stable, errors: failed.stable, slowRatio: slow.stable }),
       };
       return {
-        canary: countsOf(drawn.canary),
-        stable: countsOf(drawn.stable),
-        byProxy: { canary: byProxy(drawn.canary), stable: byProxy(drawn.stable) },
+        canary: countsOf(drawn.canary, false),
+        stable: countsOf(drawn.stable, false),
+        byProxy: { canary: countsOf(drawn.canary, true), stable: countsOf(drawn.stable, true) },
         excess: canary * Math.max(0, fault.canary - fault.stable),
       };
     },
@@ -85,12 +86,8 @@ function draw(
   return { requests, errors, slow: slowErrors + drawBinomial(random, requests - slowErrors, slowRatio), slowErrors };
 }
 
-function countsOf({ requests, errors, slow }: Drawn): VariantCounts {
-  return { requests, errors, latencyMs: { bounds: [100, 200, 400], counts: [requests - slow, 0, slow, 0] } };
-}
-
-/** A proxy takes no latency of what failed. Where that is not what made it slow, it makes no difference. */
-function byProxy({ requests, errors, slow, slowErrors }: Drawn): VariantCounts {
-  const counts = [requests - slow, 0, slow - slowErrors, 0];
+/** A proxy takes no latency of what failed: those of `slowErrors` are left out. Of the others' it makes no difference. */
+function countsOf({ requests, errors, slow, slowErrors }: Drawn, isProxy: boolean): VariantCounts {
+  const counts = [requests - slow, 0, isProxy ? slow - slowErrors : slow, 0];
   return { requests, errors, latencyMs: { bounds: [100, 200, 400], counts } };
 }

@@ -158,8 +158,7 @@ export const limits = {
   jwksBytesMax: 256 * 1024,
   jwksDeadlineMs: 5_000,
   /** So long at most waits who could also be checked with the keys there are, or asked for with the last token. */
-  jwksPatienceMs: 1_000,
-  tokenPatienceMs: 1_000,
+  patienceMs: 1_000,
   /** Keys are fetched again when they are this old; old ones serve for as long as that fails, up to an hour. */
   jwksKeepMs: 600_000,
   jwksKeepMsMax: 3_600_000,

@@ -119,8 +119,9 @@ export interface SchedulePort {
 
 export interface PoliciesPort {
   /**
-   * All valid policies; `problems` names each document that is not, with the reason. `documents`, where the port has any, are
-   * all of them by name: the policy, or null where it is not valid.
+   * All valid policies; `problems` names each document that is not, with the reason. `documents` are all of
+   * them by name: the policy, or null where it is not valid. Absent where policies come from no documents, as in a simulation:
+   * then nothing can stand for one that is not valid.
    */
   list(): Promise<{ policies: Policy[]; problems: string[]; documents?: ReadonlyMap<string, Policy | null> }>;
 }

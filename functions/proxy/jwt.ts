@@ -78,6 +78,7 @@ function createKeySet(uri: string, now: Clock): JWTVerifyGetKey {
   let fetching: Promise<void> | null = null;
   /** Resolves with `fetching`, or when it takes longer than somebody waits who could do without. */
   let patience: Promise<void> | null = null;
+  /** Of the last fetch. */
   let isFetched = false;
 
   async function fetchKeys(): Promise<void> {
@@ -98,7 +99,7 @@ function createKeySet(uri: string, now: Clock): JWTVerifyGetKey {
   function refresh(): void {
     if (fetching !== null || now() < mayFetchAt) return;
     fetching = fetchKeys();
-    patience = Promise.race([fetching, sleep(limits.jwksPatienceMs, undefined, { ref: false })]);
+    patience = Promise.race([fetching, sleep(limits.patienceMs, undefined, { ref: false })]);
   }
 
   function ageMs(): number {

@@ -123,7 +123,7 @@ export function googleAccessTokens(now: Clock): AccessTokens {
     const ageMs = now() - kept.at;
     // A clock that was set back says nothing of its age.
     if (ageMs >= 0 && ageMs < tokenKeepMs) return kept.token;
-    fetching ??= { token: fetchToken(), patience: sleep(limits.tokenPatienceMs, undefined, { ref: false }) };
+    fetching ??= { token: fetchToken(), patience: sleep(limits.patienceMs, undefined, { ref: false }) };
     const { token, patience } = fetching;
     if (ageMs < 0 || ageMs >= tokenKeepMsMax) return token;
     const last = (): string => kept.token;

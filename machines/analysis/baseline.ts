@@ -193,6 +193,7 @@ export function clumping({ clumps: { beyondChance, expected, variance } }: Basel
  * ρ n_c; where each replica does by itself it is ρ n_s; this lies between.
  */
 export function overdispersion(baseline: Baseline, canary: Count, stable: Count, seconds: number): number {
+  // Where many proxies tell of the same seconds, each has a small part of one.
   const perMinute = Math.max(1, minuteSeconds / Math.max(0.01, seconds));
   const clump = clumping(baseline);
   const size = stable.trials > 0 ? Math.sqrt(canary.trials * stable.trials) : canary.trials;

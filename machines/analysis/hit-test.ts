@@ -93,9 +93,9 @@ const barMin = 1e-5;
 /**
  * What a minute may prove, in nats, by all tests that are judged together: a burst that only the canary meets is over in the
  * next. Windows shorter than a minute draw on a store that fills at that pace. It is a little less than a proof takes of the
- * default α: what is as bad as can be is proven some five seconds after the store is empty. And up to twice as large where the
- * canary is hit so often that a burst would not explain it. Divided by the overdispersion: where stable has bursts, so has
- * the canary.
+ * default α: with one source, and no bursts at stable, what is as bad as can be is proven some five seconds after the store is
+ * empty. It is up to twice as large where the canary is hit so often that a burst would not explain it. Divided by the
+ * overdispersion: where stable has bursts, so has the canary.
  */
 const minuteGainMax = 4;
 const storeMax = Math.log(100) - 0.2;

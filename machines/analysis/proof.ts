@@ -1,6 +1,6 @@
 /** Is the canary proven worse? All checks' e-values together against 1/α, and the numbers behind them. */
 import type { AnalysisPolicy } from '../policy/policy.ts';
-import { type Bet, type Check, countOf, isBet, valuesOf } from './checks.ts';
+import { type Bet, type Check, countOf, isBet, partOf, valuesOf } from './checks.ts';
 import { distanceOf, driftLog } from './drift.ts';
 import { logWeighted } from './evalue.ts';
 import { quantileMs, type VariantCounts } from './evidence.ts';
@@ -27,9 +27,9 @@ export function provenWorse(state: TallyState, source: Source, checks: Check[], 
 
 /** The logarithm of the weighted mean of the checks' e-values, and the check that says most. */
 export function oddsOfWorse(tally: Tally, checks: Check[], policy: AnalysisPolicy): { log: number; most: Bet | null } {
-  const tests = checks.filter(isBet);
-  const all = tests.reduce((sum, { weight }) => sum + weight, 0);
-  const weighted = tests.map((check) => ({ check, weight: check.weight / all, log: logOf(tally, check, policy) }));
+  const weighted = checks
+    .filter(isBet)
+    .map((check) => ({ check, weight: partOf(check, checks), log: logOf(tally, check, policy) }));
   const [most] = weighted.toSorted((a, b) => b.log + Math.log(b.weight) - a.log - Math.log(a.weight));
   return most === undefined ? { log: 0, most: null } : { log: logWeighted(weighted), most: most.check };
 }

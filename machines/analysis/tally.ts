@@ -21,16 +21,7 @@ import {
   type VariantCounts,
   variantCountsSchema,
 } from './evidence.ts';
-import {
-  addPast,
-  addWindow,
-  addWindows,
-  hitTestSchema,
-  noHitTest,
-  type Standing,
-  type Told,
-  worseLog,
-} from './hit-test.ts';
+import { addPast, addWindow, addWindows, hitTestSchema, noHitTest, type Told, worseLog } from './hit-test.ts';
 
 const coveredSchema = z.strictObject({
   /** From the beginning of the earliest window to the end of the latest. */
@@ -269,15 +260,11 @@ function tested(
     told.push({ check, above, test: running.hits, pair, allowance: allowanceOf(rule), part: partOf(check, all) });
   }
   const acting = told.filter(({ check }) => !check.isDryRun);
-  const together = addWindows(
-    acting,
-    before.spent,
-    standingOf(
-      before,
-      all,
-      acting.map(({ check }) => check.name),
-    ),
-  );
+  // The acting checks that the window says nothing of are a part of the proof as they stand.
+  const standing = all
+    .filter((check) => isBet(check) && !check.isDryRun && !acting.some((one) => one.check === check))
+    .map((check) => ({ log: worseLog(runningOf(before, check).hits), weight: partOf(check, all) }));
+  const together = addWindows(acting, before.spent, standing);
   for (const [i, hits] of together.tests.entries()) {
     const { check, above } = nth(acting, i);
     checks[check.name] = { ...runningOf(before, check), above, hits };
@@ -286,13 +273,6 @@ function tested(
   for (const { check, above, test, pair, allowance } of told.filter((one) => one.check.isDryRun))
     checks[check.name] = { ...runningOf(before, check), above, hits: addWindow(test, pair, allowance) };
   return { checks, spent: acting.length === 0 ? before.spent : together.spent };
-}
-
-/** What is bet on acting checks that the window says nothing of: as it stands for those that count hits, and else as at first. */
-function standingOf(before: Tally, all: readonly Check[], told: readonly string[]): Standing[] {
-  return all
-    .filter((check) => isBet(check) && !check.isDryRun && !told.includes(check.name))
-    .map((check) => ({ log: worseLog(runningOf(before, check).hits), weight: partOf(check, all) }));
 }
 
 /** A window from before the first share: stable alone. What a proxy sees takes longer, so its quantiles begin with it. */

@@ -1,4 +1,5 @@
 /** With which token does the proxy ask, and how often is one fetched? Google's library asks a metadata server on this machine. */
+import type { ServerResponse } from 'node:http';
 import { afterEach, expect, it, vi } from 'vitest';
 import { googleAccessTokens } from '../../../functions/proxy/upstream.ts';
 import { type Listening, listen } from './proxy-world.ts';
@@ -13,12 +14,20 @@ function runBeside(server: Listening): void {
   vi.stubEnv('HOME', '/nowhere');
 }
 
+/** The library asks for the next token each time. */
+const nearItsEnd = 250;
+
+/** As the metadata server does. */
+function answerToken(response: ServerResponse, token: string, { status = 200, seconds = 3600 } = {}): void {
+  response.writeHead(status, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
+  response.end(JSON.stringify({ access_token: token, expires_in: seconds, token_type: 'Bearer' }));
+}
+
 it('a token is fetched once, and kept for a minute; then the library is asked, which keeps it longer', async () => {
   let fetched = 0;
   await using metadata = await listen((request, response) => {
     if (request.url?.includes('/token')) fetched += 1;
-    response.writeHead(200, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
-    response.end(JSON.stringify({ access_token: `ya29.${fetched}`, expires_in: 3600, token_type: 'Bearer' }));
+    answerToken(response, `ya29.${fetched}`);
   });
   runBeside(metadata);
   let at = 0;
@@ -39,9 +48,7 @@ it('a token is fetched once, and kept for a minute; then the library is asked, w
 it('a token goes on for as long as it is surely good while no other can be had', async () => {
   let isDown = false;
   await using metadata = await listen((_request, response) => {
-    response.writeHead(isDown ? 404 : 200, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
-    // So near its end that the library asks for the next one each time.
-    response.end(JSON.stringify({ access_token: 'ya29.1', expires_in: 250, token_type: 'Bearer' }));
+    answerToken(response, 'ya29.1', { status: isDown ? 404 : 200, seconds: nearItsEnd });
   });
   runBeside(metadata);
   let at = 0;
@@ -59,10 +66,7 @@ it('a token goes on while the next one is long in coming', async () => {
   let fetched = 0;
   await using metadata = await listen((request, response) => {
     if (request.url?.includes('/token')) fetched += 1;
-    response.writeHead(200, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
-    const end = (): void => {
-      response.end(JSON.stringify({ access_token: `ya29.${fetched}`, expires_in: 250, token_type: 'Bearer' }));
-    };
+    const end = (): void => answerToken(response, `ya29.${fetched}`, { seconds: nearItsEnd });
     if (fetched > 1) void never.promise.then(end);
     else end();
   });
@@ -80,8 +84,7 @@ it('a token goes on while the next one is long in coming', async () => {
 it('without credentials it rejects, and goes on trying', async () => {
   let isDown = true;
   await using metadata = await listen((_request, response) => {
-    response.writeHead(isDown ? 404 : 200, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
-    response.end(JSON.stringify({ access_token: 'ya29.1', expires_in: 3600, token_type: 'Bearer' }));
+    answerToken(response, 'ya29.1', { status: isDown ? 404 : 200 });
   });
   runBeside(metadata);
   const accessToken = googleAccessTokens(() => 0);

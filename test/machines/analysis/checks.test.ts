@@ -68,13 +68,6 @@ function textOf(check: string, { reasons }: Verdict): string | undefined {
 const hits = (bad: number, of: number): Signals => ({ refusals: { hits: bad, trials: of } });
 const spread = (...bins: number[]): Signals => ({ tokens: { bounds: [10, 20, 40], counts: bins } });
 
-it('share what is bet, errors most; a limit has no part in it, and a dry run bets by itself', () => {
-  const limit: CheckPolicy = { ...rate, name: 'queue', rule: { kind: 'limit', max: 5 } };
-  const all = checksOf(withChecks(rate, limit, { ...rate, name: 'tried', dryRun: true }));
-  const parts = Object.fromEntries(all.map((check) => [check.name, partOf(check, all)]));
-  expect(parts).toMatchObject({ errorRate: 5 / 9, latency: 2 / 9, refusals: 2 / 9, tried: 1 });
-});
-
 /** Five seconds of a proxy: so many of the canary's requests failed, were slow, and are hits of each check by rate. */
 function burst(policy: AnalysisPolicy, bad: number, of: number, times = 1): TallyState {
   const seen = (all: number, wrong: number): VariantCounts => ({
@@ -92,40 +85,49 @@ function burst(policy: AnalysisPolicy, bad: number, of: number, times = 1): Tall
   return state;
 }
 
-it.for([[], [rate], [rate, { ...rate, name: 'second' }, { ...rate, name: 'third' }]])(
-  'count a burst once, however many of them it hits: with %j too it proves nothing at once, and does when it goes on',
-  (own) => {
-    const policy = withChecks(...own);
-    for (const [bad, of] of [
-      [4, 4],
-      [4, 5],
-      [4, 12],
-      [12, 50],
-      [30, 200],
-    ] as const) {
-      expect(provenWorse(burst(policy, bad, of), 'proxy', checksOf(policy), policy), `${bad} of ${of}`).toBeNull();
-      expect(provenWorse(burst(policy, bad, of, 12), 'proxy', checksOf(policy), policy)).not.toBeNull();
-    }
-    const once = burst(policy, 30, 200, 3);
-    expect(provenWorse(once, 'proxy', checksOf(policy), policy)).not.toBeNull();
-  },
-);
+describe('checks', () => {
+  it('share what is bet, errors most; a limit has no part in it, and a dry run bets by itself', () => {
+    const limit: CheckPolicy = { ...rate, name: 'queue', rule: { kind: 'limit', max: 5 } };
+    const all = checksOf(withChecks(rate, limit, { ...rate, name: 'tried', dryRun: true }));
+    const parts = Object.fromEntries(all.map((check) => [check.name, partOf(check, all)]));
+    expect(parts).toMatchObject({ errorRate: 5 / 9, latency: 2 / 9, refusals: 2 / 9, tried: 1 });
+  });
 
-it('count a burst once, though two senders tell of it by different checks', () => {
-  const reported: CheckPolicy = { ...rate, from: { kind: 'reported' } };
-  const policy = { ...withChecks(reported), latency: null };
-  const begun = lived(policy, { canary: {}, stable: hits(12, 900), minutes: 0 });
-  const window = { fromAt: 60 * minute, toAt: 60 * minute + 5000 };
-  const none = { bounds: [], counts: [0] };
-  const add = (state: TallyState, source: string, c: VariantCounts, s: VariantCounts): TallyState =>
-    addEvidence(state, { source, window, variants: { c, s } }, roles, windows, policy);
-  const requests = (all: number, errors: number) => ({ requests: all, errors, latencyMs: none });
-  const signals = (all: number, bad: number) => ({ ...requests(0, 0), signals: hits(bad, all) });
-  const seen = add(begun, 'proxy a', requests(200, 30), requests(1900, 19));
-  const told = add(seen, 'proxy client', signals(200, 30), signals(1900, 19));
-  const proof = (state: TallyState) => provenWorse(state, 'proxy', checksOf(policy), policy);
-  expect([proof(seen), proof(told)]).toEqual([null, null]);
-  expect(told.proxy.spent).toBeGreaterThan(3);
+  it.for([[], [rate], [rate, { ...rate, name: 'second' }, { ...rate, name: 'third' }]])(
+    'count a burst once, however many of them it hits: with %j too it proves nothing at once, and does when it goes on',
+    (own) => {
+      const policy = withChecks(...own);
+      for (const [bad, of] of [
+        [4, 4],
+        [4, 5],
+        [4, 12],
+        [12, 50],
+        [30, 200],
+      ] as const) {
+        expect(provenWorse(burst(policy, bad, of), 'proxy', checksOf(policy), policy), `${bad} of ${of}`).toBeNull();
+        expect(provenWorse(burst(policy, bad, of, 12), 'proxy', checksOf(policy), policy)).not.toBeNull();
+      }
+      const once = burst(policy, 30, 200, 3);
+      expect(provenWorse(once, 'proxy', checksOf(policy), policy)).not.toBeNull();
+    },
+  );
+
+  it('count a burst once, though two senders tell of it by different checks', () => {
+    const reported: CheckPolicy = { ...rate, from: { kind: 'reported' } };
+    const policy = { ...withChecks(reported), latency: null };
+    const begun = lived(policy, { canary: {}, stable: hits(12, 900), minutes: 0 });
+    const window = { fromAt: 60 * minute, toAt: 60 * minute + 5000 };
+    const none = { bounds: [], counts: [0] };
+    const add = (state: TallyState, source: string, c: VariantCounts, s: VariantCounts): TallyState =>
+      addEvidence(state, { source, window, variants: { c, s } }, roles, windows, policy);
+    const requests = (all: number, errors: number) => ({ requests: all, errors, latencyMs: none });
+    const signals = (all: number, bad: number) => ({ ...requests(0, 0), signals: hits(bad, all) });
+    const seen = add(begun, 'proxy a', requests(200, 30), requests(1900, 19));
+    const told = add(seen, 'proxy client', signals(200, 30), signals(1900, 19));
+    const proof = (state: TallyState) => provenWorse(state, 'proxy', checksOf(policy), policy);
+    expect([proof(seen), proof(told)]).toEqual([null, null]);
+    expect(told.proxy.spent).toBeGreaterThan(3);
+  });
 });
 
 describe("a check of the owner's", () => {
